@@ -1,1 +1,201 @@
+//! Storage as three capabilities: blobs, registers and logs. Not a POSIX file system.
+//!
+//! - A *blob* is written once and then only read or deleted.
+//! - A *register* is a small object changed only by compare-and-set.
+//! - A *log* is a file that one writer creates exclusively, appends to and syncs.
+//!
+//! Always true
+//! - A reader never sees an empty or half blob or register.
+//! - What an operation confirmed survives a crash of the machine, except log bytes appended and not yet synced.
+//! - An operation that failed with [`ErrorKind::Unknown`] may have happened; every other failure of a write means it had
+//!   no effect that a reader takes for a value.
+//! - Paths are keys `a/b/c` below the root; they never leave it.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+mod error;
+pub mod local;
+pub mod memory;
+mod path;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::{Error, ErrorKind, Result};
+pub use path::check_key;
+
+/// Longest register head in bytes.
+pub const HEAD_LEN_MAX: usize = 160;
+
+/// Outcome of a blob put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// This call created it.
+    Created,
+    /// The name is taken; nothing was written.
+    Exists,
+}
+
+/// Identifies one value of a register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub(crate) String);
+
+/// A value of a register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterValue {
+    /// Which value this is; hand it to the swap.
+    pub version: Version,
+    /// The head.
+    pub head: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Outcome of creating a register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// This call created it.
+    Created(Version),
+    /// It exists, with this value.
+    Exists(RegisterValue),
+}
+
+/// Outcome of a swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwapOutcome {
+    /// The new value stands.
+    Swapped(Version),
+    /// The register holds another value than expected (`None`: it does not exist). The caller drops what it holds.
+    Superseded(Option<RegisterValue>),
+}
+
+/// Outcome of creating a log.
+#[derive(Debug)]
+pub enum LogOutcome {
+    /// Created; this is its only writer.
+    Created(Box<dyn LogWriter>),
+    /// The name is taken.
+    Exists,
+}
+
+/// Outcome of locking a root.
+#[derive(Debug)]
+pub enum LockOutcome {
+    /// Locked until the value is dropped.
+    Locked(RootLock),
+    /// Held by a living process, which wrote this text.
+    Held(String),
+}
+
+/// A lock on a root; dropping it frees the root.
+#[derive(Debug)]
+pub struct RootLock {
+    _guard: Box<dyn Debug + Send + Sync>,
+}
+
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub path: String,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// Writes one blob; nothing is visible before [`BlobWriter::finish`].
+#[async_trait]
+pub trait BlobWriter: Send + Debug {
+    /// Appends bytes.
+    async fn write(&mut self, data: Bytes) -> Result<()>;
+    /// Makes the blob durable and visible; answers its length. [`ErrorKind::Exists`] if the name is taken.
+    async fn finish(self: Box<Self>) -> Result<u64>;
+    /// Drops what was written.
+    async fn abort(self: Box<Self>);
+}
+
+/// Reads one blob or log; stays usable when the name is deleted, where the back end can do that.
+#[async_trait]
+pub trait BlobReader: Send + Sync + Debug {
+    /// Bytes from `offset`; fewer than `len` only at the end.
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes>;
+}
+
+/// Appends to one log.
+#[async_trait]
+pub trait LogWriter: Send + Debug {
+    /// Appends bytes, not yet durable. After an error the length on storage is unknown: no further append is allowed.
+    async fn append(&mut self, data: Bytes) -> Result<()>;
+    /// Makes everything appended durable. An error means nothing is known about what was appended since the last one.
+    async fn sync(&mut self) -> Result<()>;
+    /// Bytes appended.
+    fn len(&self) -> u64;
+    /// Whether nothing was appended.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A storage root.
+#[async_trait]
+pub trait Filesystem: Send + Sync + Debug {
+    /// Puts a whole blob unless the name is taken. Durable when it answers.
+    async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome>;
+    /// Starts a blob.
+    async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>>;
+    /// Opens a blob or log for reading.
+    async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>>;
+    /// Length of a blob or log; `None` if absent.
+    async fn size(&self, path: &str) -> Result<Option<u64>>;
+    /// Deletes a blob or log; absent is fine.
+    async fn delete(&self, path: &str) -> Result<()>;
+    /// Deletes a register with everything in it; absent is fine. For objects whose name is never used again.
+    async fn delete_register(&self, path: &str) -> Result<()>;
+    /// Renames a blob unless the new name is taken. Maintenance only.
+    async fn rename(&self, from: &str, to: &str) -> Result<PutOutcome>;
+    /// Blobs and logs below a folder, at any depth. Maintenance only: never on the serving path.
+    async fn list(&self, folder: &str) -> Result<Vec<Entry>>;
+
+    /// Creates a register.
+    async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome>;
+    /// Reads a register; `None` if absent.
+    async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>>;
+    /// Swaps a register's value if it still is `expected`; body `None` keeps the body.
+    async fn register_swap(
+        &self,
+        path: &str,
+        expected: &Version,
+        head: &str,
+        body: Option<Bytes>,
+    ) -> Result<SwapOutcome>;
+
+    /// Creates a log exclusively.
+    async fn log_create(&self, path: &str) -> Result<LogOutcome>;
+    /// Whether the name is taken.
+    async fn exists(&self, path: &str) -> Result<bool> {
+        Ok(self.size(path).await?.is_some())
+    }
+
+    /// Locks the root for one process; `holder` says who, for people.
+    async fn lock_root(&self, holder: &str) -> Result<LockOutcome>;
+
+    /// Reads part of a blob or log without keeping it open.
+    async fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Bytes> {
+        self.open(path).await?.read_at(offset, len).await
+    }
+}
+
+fn check_head(path: &str, head: &str) -> Result<()> {
+    let good = head.len() <= HEAD_LEN_MAX && head.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if good {
+        Ok(())
+    } else {
+        Err(Error::new(
+            ErrorKind::Invalid,
+            path,
+            "a register head is at most 160 printable ASCII bytes without `/` and `:`",
+        ))
+    }
+}

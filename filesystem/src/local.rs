@@ -1,0 +1,551 @@
+//! A folder on one machine's disk. Not for NFS: the page cache of this machine is the shared truth.
+//!
+//! Always true
+//! - An object is written aside as `tmp.<token>`, synced, given its name without overwriting, and its folder is synced.
+//! - Registers are pointer files changed by rename (`docs/formats/register.md`).
+//! - System calls run on threads made for blocking, never on the async workers.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use runtime::random::Random;
+use runtime::task::blocking;
+
+use crate::path::check_key;
+use crate::*;
+
+/// A root in a local folder; clones share it.
+#[derive(Clone, Debug)]
+pub struct LocalFilesystem {
+    root: Arc<PathBuf>,
+    random: Arc<dyn Random>,
+}
+
+/// How often a register is listed again when a swap overtakes the read.
+const READ_TRIES: usize = 1000;
+/// Largest register body that is read, in bytes.
+const BODY_LEN_MAX: u64 = 256 << 20;
+
+impl LocalFilesystem {
+    /// Opens a root, creating the folder if it is missing.
+    pub fn open(root: impl Into<PathBuf>, random: Arc<dyn Random>) -> Result<LocalFilesystem> {
+        let root = root.into();
+        let name = root.display().to_string();
+        fs::create_dir_all(&root).map_err(|error| Error::io(&name, "create the root folder", error))?;
+        let root = fs::canonicalize(&root).map_err(|error| Error::io(&name, "find the root folder", error))?;
+        Ok(LocalFilesystem { root: Arc::new(root), random })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn at(&self, path: &str) -> Result<PathBuf> {
+        check_key(path)?;
+        Ok(self.root.join(path))
+    }
+
+    fn token(&self) -> String {
+        format!("{:032x}", self.random.next_u128())
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Creates a folder and its missing parents durably.
+fn make_folder(root: &Path, folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent()
+        && folder != root
+    {
+        make_folder(root, parent)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        sync_folder(parent)?;
+    }
+    Ok(())
+}
+
+/// Renames without overwriting.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let c_string =
+        |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput);
+    let (from, to) = (c_string(from)?, c_string(to)?);
+    // SAFETY: both pointers are to NUL-terminated strings that live through the call.
+    let answer =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+}
+
+#[derive(Debug)]
+struct LocalReader {
+    file: Arc<File>,
+    path: String,
+}
+
+fn read_range(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
+    // Never allocate more than the file holds.
+    let left = file.metadata()?.len().saturating_sub(offset);
+    let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
+    let mut data = vec![0; len];
+    let mut done = 0;
+    while done < len {
+        match file.read_at(&mut data[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    data.truncate(done);
+    Ok(data.into())
+}
+
+#[async_trait]
+impl BlobReader for LocalReader {
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
+        let file = self.file.clone();
+        blocking(move || read_range(&file, offset, len)).await.map_err(|error| Error::io(&self.path, "read", error))
+    }
+}
+
+#[derive(Debug)]
+struct LocalBlobWriter {
+    file: Option<Arc<File>>,
+    aside: PathBuf,
+    target: PathBuf,
+    path: String,
+    len: u64,
+}
+
+#[async_trait]
+impl BlobWriter for LocalBlobWriter {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        let file = self.file.clone().expect("open until finish or abort");
+        let len = data.len() as u64;
+        blocking(move || (&*file).write_all(&data)).await.map_err(|error| Error::io(&self.path, "write", error))?;
+        self.len += len;
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<u64> {
+        let file = self.file.take().expect("open until finish or abort");
+        let (aside, target) = (self.aside.clone(), self.target.clone());
+        let done = blocking(move || -> io::Result<()> {
+            file.sync_all()?;
+            rename_new(&aside, &target)?;
+            sync_folder(target.parent().expect("a key has a folder"))
+        })
+        .await;
+        match done {
+            Ok(()) => Ok(self.len),
+            Err(error) => {
+                let _ = fs::remove_file(&self.aside); // garbage at worst
+                Err(Error::io(&self.path, "finish", error))
+            }
+        }
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        self.file = None;
+        let aside = self.aside.clone();
+        // A failure leaves garbage that no reader sees.
+        let _ = blocking(move || fs::remove_file(aside)).await;
+    }
+}
+
+impl Drop for LocalBlobWriter {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            let _ = fs::remove_file(&self.aside); // dropped without finish: garbage at worst
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LocalLogWriter {
+    file: Arc<File>,
+    path: String,
+    len: u64,
+}
+
+#[async_trait]
+impl LogWriter for LocalLogWriter {
+    async fn append(&mut self, data: Bytes) -> Result<()> {
+        let file = self.file.clone();
+        let len = data.len() as u64;
+        blocking(move || (&*file).write_all(&data)).await.map_err(|error| Error::io(&self.path, "append", error))?;
+        self.len += len;
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<()> {
+        let file = self.file.clone();
+        blocking(move || file.sync_data()).await.map_err(|error| Error::io(&self.path, "sync", error))
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// A pointer's name, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pointer {
+    n: u64,
+    btoken: String,
+    len: u64,
+    crc: u32,
+    head: String,
+    name: String,
+}
+
+impl Pointer {
+    fn format(n: u64, token: &str, btoken: &str, len: u64, crc: u32, head: &str) -> String {
+        format!("h.{n:x}.{token}.{btoken}.{len}.{crc:08x}.{head}")
+    }
+
+    fn parse(name: &str) -> Option<Pointer> {
+        let mut parts = name.splitn(7, '.');
+        if parts.next()? != "h" {
+            return None;
+        }
+        let n = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let _token = parts.next()?;
+        let btoken = parts.next()?.to_owned();
+        let len = parts.next()?.parse().ok()?;
+        let crc = u32::from_str_radix(parts.next()?, 16).ok()?;
+        Some(Pointer { n, btoken, len, crc, head: parts.next()?.to_owned(), name: name.to_owned() })
+    }
+}
+
+fn checksum(data: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, data) as u32
+}
+
+fn write_body(folder: &Path, btoken: &str, body: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(folder.join(format!("b.{btoken}")))?;
+    file.write_all(body)?;
+    file.sync_all()
+}
+
+/// Reads a register's directory: `None` if it does not exist.
+fn read_register(folder: &Path, path: &str) -> Result<Option<(Pointer, Bytes)>> {
+    let mut damaged = None;
+    for _ in 0..READ_TRIES {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path, "list the register", error)),
+            Ok(entries) => entries,
+        };
+        let mut newest: Option<Pointer> = None;
+        for entry in entries {
+            let entry = entry.map_err(|error| Error::io(path, "list the register", error))?;
+            if let Some(pointer) = entry.file_name().to_str().and_then(Pointer::parse)
+                && newest.as_ref().is_none_or(|other| other.n < pointer.n)
+            {
+                newest = Some(pointer);
+            }
+        }
+        let Some(pointer) = newest else { continue };
+        let mut body = Vec::new();
+        match File::open(folder.join(format!("b.{}", pointer.btoken))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io(path, "open the register's body", error)),
+            Ok(file) => file
+                .take(BODY_LEN_MAX.min(pointer.len + 1))
+                .read_to_end(&mut body)
+                .map_err(|error| Error::io(path, "read the register's body", error))?,
+        };
+        if body.len() as u64 == pointer.len && checksum(&body) == pointer.crc {
+            return Ok(Some((pointer, body.into())));
+        }
+        if damaged.as_ref() == Some(&pointer.name) {
+            let message = format!("the register's body fails its checksum. file=`b.{}`", pointer.btoken);
+            return Err(Error::new(ErrorKind::Corrupt, path, message));
+        }
+        damaged = Some(pointer.name);
+    }
+    Err(Error::new(ErrorKind::Corrupt, path, "the register's directory holds no pointer with a body"))
+}
+
+fn value((pointer, body): (Pointer, Bytes)) -> RegisterValue {
+    RegisterValue { version: Version(pointer.name), head: pointer.head, body }
+}
+
+fn walk(root: &Path, folder: &Path, out: &mut Vec<Entry>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with("tmp.") || name.starts_with("h.") || name.starts_with("b.") {
+            continue;
+        }
+        let path = entry.path();
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            walk(root, &path, out)?;
+        } else if let Ok(key) = path.strip_prefix(root) {
+            out.push(Entry { path: key.to_string_lossy().into_owned(), size: metadata.len() });
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Filesystem for LocalFilesystem {
+    async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome> {
+        let mut writer = self.create_blob(path).await?;
+        if let Err(error) = writer.write(data).await {
+            writer.abort().await;
+            return Err(error);
+        }
+        match writer.finish().await {
+            Ok(_) => Ok(PutOutcome::Created),
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(PutOutcome::Exists),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>> {
+        let target = self.at(path)?;
+        let folder = target.parent().expect("a key has a folder").to_owned();
+        let aside = folder.join(format!("tmp.{}", self.token()));
+        let (root, opened) = (self.root.clone(), aside.clone());
+        let file = blocking(move || {
+            make_folder(&root, &folder)?;
+            OpenOptions::new().write(true).create_new(true).open(opened)
+        })
+        .await
+        .map_err(|error| Error::io(path, "create", error))?;
+        Ok(Box::new(LocalBlobWriter { file: Some(Arc::new(file)), aside, target, path: path.to_owned(), len: 0 }))
+    }
+
+    async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
+        let target = self.at(path)?;
+        let file = blocking(move || File::open(target)).await.map_err(|error| Error::io(path, "open", error))?;
+        Ok(Arc::new(LocalReader { file: Arc::new(file), path: path.to_owned() }))
+    }
+
+    async fn size(&self, path: &str) -> Result<Option<u64>> {
+        let target = self.at(path)?;
+        match blocking(move || fs::metadata(target)).await {
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(path, "look", error)),
+        }
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        let target = self.at(path)?;
+        match blocking(move || fs::remove_file(target)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "delete", error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn delete_register(&self, path: &str) -> Result<()> {
+        let target = self.at(path)?;
+        match blocking(move || fs::remove_dir_all(target)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(path, "delete the register", error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<PutOutcome> {
+        let (source, target) = (self.at(from)?, self.at(to)?);
+        let root = self.root.clone();
+        let done = blocking(move || {
+            let folder = target.parent().expect("a key has a folder");
+            make_folder(&root, folder)?;
+            rename_new(&source, &target)?;
+            sync_folder(folder)
+        })
+        .await;
+        match done {
+            Ok(()) => Ok(PutOutcome::Created),
+            Err(error) if is_taken(&error) => Ok(PutOutcome::Exists),
+            Err(error) => Err(Error::io(from, "rename", error)),
+        }
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+        let target = self.at(folder)?;
+        let root = self.root.clone();
+        let listed = blocking(move || {
+            let mut out = Vec::new();
+            walk(&root, &target, &mut out).map(|()| out)
+        });
+        let mut entries = listed.await.map_err(|error| Error::io(folder, "list", error))?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {
+        check_head(path, head)?;
+        let target = self.at(path)?;
+        let (token, btoken) = (self.token(), format!("{:016x}", self.random.next_u64()));
+        let name = Pointer::format(1, &token, &btoken, body.len() as u64, checksum(&body), head);
+        let (root, version, key) = (self.root.clone(), Version(name.clone()), path.to_owned());
+        blocking(move || {
+            let folder = target.parent().expect("a key has a folder");
+            let aside = folder.join(format!("tmp.{token}"));
+            let made = make_folder(&root, folder).and_then(|()| {
+                fs::create_dir(&aside)?;
+                write_body(&aside, &btoken, &body)?;
+                File::create_new(aside.join(&name))?.sync_all()?;
+                sync_folder(&aside)?;
+                rename_new(&aside, &target)
+            });
+            match made {
+                Ok(()) => {
+                    // The name stands; if its durability fails, what a crash leaves is unknown.
+                    sync_folder(folder).map_err(|error| {
+                        Error::new(ErrorKind::Unknown, &key, format!("sync after creating the register: {error}"))
+                    })?;
+                    Ok(CreateOutcome::Created(version))
+                }
+                Err(error) => {
+                    let _ = fs::remove_dir_all(&aside); // garbage at worst
+                    if !is_taken(&error) {
+                        return Err(Error::io(&key, "create the register", error));
+                    }
+                    match read_register(&target, &key)? {
+                        Some(found) => Ok(CreateOutcome::Exists(value(found))),
+                        None => {
+                            Err(Error::new(ErrorKind::Unavailable, &key, "the register vanished while it was created"))
+                        }
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>> {
+        let target = self.at(path)?;
+        let key = path.to_owned();
+        Ok(blocking(move || read_register(&target, &key)).await?.map(value))
+    }
+
+    async fn register_swap(
+        &self,
+        path: &str,
+        expected: &Version,
+        head: &str,
+        body: Option<Bytes>,
+    ) -> Result<SwapOutcome> {
+        check_head(path, head)?;
+        let folder = self.at(path)?;
+        let old = Pointer::parse(&expected.0)
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, path, "the expected version is not of this register"))?;
+        let (token, btoken) = (self.token(), format!("{:016x}", self.random.next_u64()));
+        let (head, key) = (head.to_owned(), path.to_owned());
+        blocking(move || {
+            let superseded = || read_register(&folder, &key).map(|found| SwapOutcome::Superseded(found.map(value)));
+            let name = match &body {
+                None => Pointer::format(old.n + 1, &token, &old.btoken, old.len, old.crc, &head),
+                Some(body) => Pointer::format(old.n + 1, &token, &btoken, body.len() as u64, checksum(body), &head),
+            };
+            if let Some(body) = &body {
+                match write_body(&folder, &btoken, body).and_then(|()| sync_folder(&folder)) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return superseded(),
+                    Err(error) => {
+                        let _ = fs::remove_file(folder.join(format!("b.{btoken}"))); // garbage at worst
+                        return Err(Error::io(&key, "write the register's body", error));
+                    }
+                }
+            }
+            match fs::rename(folder.join(&old.name), folder.join(&name)) {
+                Ok(()) => {
+                    sync_folder(&folder).map_err(|error| {
+                        Error::new(ErrorKind::Unknown, &key, format!("sync after swapping the register: {error}"))
+                    })?;
+                    if body.is_some() {
+                        let _ = fs::remove_file(folder.join(format!("b.{}", old.btoken))); // garbage at worst
+                    }
+                    Ok(SwapOutcome::Swapped(Version(name)))
+                }
+                Err(error) => {
+                    if body.is_some() {
+                        let _ = fs::remove_file(folder.join(format!("b.{btoken}"))); // garbage at worst
+                    }
+                    if error.kind() == io::ErrorKind::NotFound {
+                        return superseded();
+                    }
+                    Err(Error::io(&key, "swap the register", error))
+                }
+            }
+        })
+        .await
+    }
+
+    async fn log_create(&self, path: &str) -> Result<LogOutcome> {
+        let target = self.at(path)?;
+        let root = self.root.clone();
+        let made = blocking(move || {
+            let folder = target.parent().expect("a key has a folder");
+            make_folder(&root, folder)?;
+            let file = OpenOptions::new().append(true).create_new(true).open(&target)?;
+            sync_folder(folder)?;
+            Ok(file)
+        })
+        .await;
+        match made {
+            Ok(file) => Ok(LogOutcome::Created(Box::new(LocalLogWriter {
+                file: Arc::new(file),
+                path: path.to_owned(),
+                len: 0,
+            }))),
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::AlreadyExists => Ok(LogOutcome::Exists),
+            Err(error) => Err(Error::io(path, "create the log", error)),
+        }
+    }
+
+    async fn lock_root(&self, holder: &str) -> Result<LockOutcome> {
+        let path = self.root.join("ferrobase.lock");
+        let holder = holder.to_owned();
+        blocking(move || {
+            let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+            // SAFETY: flock on a descriptor that `file` keeps open.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    return Err(error);
+                }
+                let mut text = String::new();
+                file.take(4096).read_to_string(&mut text)?;
+                return Ok(LockOutcome::Held(text.trim().to_owned()));
+            }
+            file.set_len(0)?;
+            file.write_all(holder.as_bytes())?;
+            file.sync_all()?;
+            Ok(LockOutcome::Locked(RootLock { _guard: Box::new(file) }))
+        })
+        .await
+        .map_err(|error| Error::io("ferrobase.lock", "lock the root", error))
+    }
+}

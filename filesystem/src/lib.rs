@@ -125,7 +125,7 @@ pub trait BlobReader: Send + Sync + Debug {
 
 /// Appends to one log.
 #[async_trait]
-pub trait LogWriter: Send + Debug {
+pub trait LogWriter: Send + Sync + Debug {
     /// Appends bytes, not yet durable. After an error the length on storage is unknown: no further append is allowed.
     async fn append(&mut self, data: Bytes) -> Result<()>;
     /// Makes everything appended durable. An error means nothing is known about what was appended since the last one.

@@ -1,1 +1,18 @@
+//! The single-node engine: a [`region::Region`] opens on a filesystem with no server around it.
+//!
+//! Floors inside this crate: `error` < `source`, `mvcc`, `row_lock` < `wal`, `file`, `memtable`, `manifest` < `read` < `compaction` < `region`.
+//!
+//! Always true
+//! - Storage has never heard of servers, clusters or messages.
+//! - A cell is visible only after its log entry is as durable as its mutation asked; visibility advances in seqno order.
+//! - A committed store file is never modified.
 
+pub mod error;
+
+pub mod memtable;
+pub mod mvcc;
+pub mod row_lock;
+pub mod source;
+pub mod wal;
+
+pub use error::{Result, StorageError};

@@ -1,0 +1,274 @@
+//! Ending a stream, and reading what it holds of a region.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use filesystem::{CreateOutcome, Filesystem, PutOutcome, RegisterValue, SwapOutcome};
+use model::SeqNo;
+
+use super::format::{self, Entry, Range, StreamIndex};
+use super::{head_path, segment_path};
+use crate::error::{Result, StorageError};
+
+const WHAT: &str = "log segment";
+
+/// A stream that nobody writes any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The stream.
+    pub stream: u64,
+    /// What it holds; `None` when it was released: nothing is needed of it.
+    pub index: Option<StreamIndex>,
+}
+
+enum Head {
+    Live { low: u64 },
+    Ended,
+    Released,
+}
+
+fn parse_head(value: &RegisterValue, path: &str) -> Result<Head> {
+    let mut parts = value.head.split('.');
+    let number = |text: Option<&str>| text.and_then(|text| u64::from_str_radix(text, 16).ok());
+    match parts.next() {
+        Some("live") => number(parts.next()).map(|low| Head::Live { low }),
+        Some("ended") => Some(Head::Ended),
+        Some("released") => Some(Head::Released),
+        _ => None,
+    }
+    .ok_or_else(|| StorageError::corrupt("log head", path, 0, format!("unknown head `{}`", value.head)))
+}
+
+/// Ends a stream, whoever wrote it; any number of callers, any number of times.
+pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
+    let path = head_path(stream);
+    loop {
+        let Some(value) = fs.register_read(&path).await? else {
+            // Nobody may start it any more.
+            let body = format::ended_body(&[], &StreamIndex::default());
+            match fs.register_create(&path, "ended.1.1", body).await? {
+                CreateOutcome::Created(_) => return Ok(Ended { stream, index: Some(StreamIndex::default()) }),
+                CreateOutcome::Exists(_) => continue,
+            }
+        };
+        let mut low = match parse_head(&value, &path)? {
+            Head::Released => return Ok(Ended { stream, index: None }),
+            Head::Ended => return Ok(Ended { stream, index: Some(format::read_ended_body(&value.body, &path)?) }),
+            Head::Live { low } => low,
+        };
+        let mut version = value.version;
+        'fence: loop {
+            let mut number = low;
+            loop {
+                let segment = segment_path(stream, number);
+                if fs.exists(&segment).await? && !is_fence(fs, &segment).await? {
+                    number += 1;
+                    continue;
+                }
+                if fs.put_if_absent(&segment, Bytes::from_static(format::FENCE_MAGIC)).await? == PutOutcome::Created
+                    || is_fence(fs, &segment).await?
+                {
+                    break;
+                }
+            }
+            let (lengths, index) = match scan(fs, stream, low, number).await {
+                // The writer may have trimmed meanwhile: look at the head again before believing the damage.
+                Err(error) => match fs.register_read(&path).await? {
+                    Some(now) if now.version != version => break 'fence,
+                    _ => return Err(error),
+                },
+                Ok(scanned) => scanned,
+            };
+            let head = format!("ended.{low:x}.{number:x}");
+            match fs.register_swap(&path, &version, &head, Some(format::ended_body(&lengths, &index))).await? {
+                SwapOutcome::Swapped(_) => return Ok(Ended { stream, index: Some(index) }),
+                SwapOutcome::Superseded(Some(now)) => match parse_head(&now, &path)? {
+                    Head::Live { low: now_low } => {
+                        // `now_low > number` means the fence was put on a freed number: begin again above.
+                        low = now_low;
+                        version = now.version;
+                    }
+                    _ => break 'fence,
+                },
+                SwapOutcome::Superseded(None) => break 'fence,
+            }
+        }
+    }
+}
+
+async fn is_fence(fs: &Arc<dyn Filesystem>, path: &str) -> Result<bool> {
+    match fs.read_at(path, 0, format::FENCE_MAGIC.len()).await {
+        Ok(start) => Ok(start[..] == format::FENCE_MAGIC[..]),
+        Err(error) if error.kind() == filesystem::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// One segment as found: how far it is sound, what it says of earlier ones, what it holds.
+struct Scanned {
+    number: u64,
+    sound: u64,
+    acknowledged: u64,
+    earlier: Vec<(u64, u64)>,
+    groups: Vec<(Bytes, SeqNo, SeqNo, Range)>,
+    header: bool,
+    damaged_at: Option<u64>,
+}
+
+async fn scan(fs: &Arc<dyn Filesystem>, stream: u64, low: u64, fence: u64) -> Result<(Vec<(u64, u64)>, StreamIndex)> {
+    let mut segments = Vec::new();
+    for number in low..fence {
+        segments.push(scan_segment(fs, stream, number).await?);
+    }
+    // What later headers say of earlier segments rules.
+    let mut lengths: Vec<(u64, u64)> = segments.iter().map(|segment| (segment.number, segment.sound)).collect();
+    for segment in &segments {
+        for (number, len) in &segment.earlier {
+            if let Some(at) = number.checked_sub(low).and_then(|at| lengths.get_mut(at as usize)) {
+                at.1 = *len;
+            }
+        }
+    }
+    for (at, segment) in segments.iter().enumerate() {
+        let path = segment_path(stream, segment.number);
+        let counted_by_later =
+            segments[at + 1..].iter().any(|later| later.earlier.iter().any(|(number, _)| *number == segment.number));
+        // A segment that a sound later one follows without a word was sound when it was left.
+        let followed = segments[at + 1..].iter().any(|later| later.header);
+        if segment.sound < lengths[at].1 {
+            return Err(StorageError::corrupt(WHAT, &path, segment.sound, "acknowledged bytes are not sound"));
+        }
+        if segment.sound < segment.acknowledged {
+            return Err(StorageError::corrupt(
+                WHAT,
+                &path,
+                segment.sound,
+                "bytes before an acknowledged group are not sound",
+            ));
+        }
+        if let Some(offset) = segment.damaged_at
+            && followed
+            && !counted_by_later
+        {
+            return Err(StorageError::corrupt(
+                WHAT,
+                &path,
+                offset,
+                "a segment that others follow ends in unsound bytes",
+            ));
+        }
+    }
+    let mut index = StreamIndex::default();
+    for (segment, (_, len)) in segments.iter().zip(&lengths) {
+        for (region, min, max, range) in &segment.groups {
+            if range.offset + u64::from(range.len) <= *len {
+                index.add(region, *min, *max, *range);
+            }
+        }
+    }
+    Ok((lengths, index))
+}
+
+async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Result<Scanned> {
+    let path = segment_path(stream, number);
+    let mut scanned = Scanned {
+        number,
+        sound: 0,
+        acknowledged: 0,
+        earlier: Vec::new(),
+        groups: Vec::new(),
+        header: false,
+        damaged_at: None,
+    };
+    let Some(size) = fs.size(&path).await? else { return Ok(scanned) };
+    // A segment is bounded by the roll size and one group; the file's own length bounds the read.
+    let data = fs.read_at(&path, 0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+    let Some((header_len, earlier)) = format::read_segment_header(&data, stream, number, &path)? else {
+        scanned.damaged_at = (!data.is_empty()).then_some(0);
+        // A later sound group shows that the header once was whole.
+        if let Some(acknowledged) = later_acknowledged(&data, 0) {
+            scanned.acknowledged = acknowledged;
+        }
+        return Ok(scanned);
+    };
+    scanned.header = true;
+    scanned.earlier = earlier;
+    let mut offset = header_len;
+    scanned.sound = offset as u64;
+    while offset < data.len() {
+        let Some(frame) = format::read_frame(&data.slice(offset..)) else {
+            scanned.damaged_at = Some(offset as u64);
+            if let Some(acknowledged) = later_acknowledged(&data, offset + 1) {
+                scanned.acknowledged = scanned.acknowledged.max(acknowledged);
+            }
+            break;
+        };
+        scanned.acknowledged = scanned.acknowledged.max(frame.acknowledged.min(offset as u64));
+        if frame.is_index {
+            if format::read_index(&frame.payload, number).is_none() {
+                return Err(StorageError::corrupt(WHAT, &path, offset as u64, "the index is not sound"));
+            }
+        } else {
+            let mut entries = Vec::new();
+            format::read_entries(&frame.payload, None, &mut entries)
+                .map_err(|why| StorageError::corrupt(WHAT, &path, offset as u64, why))?;
+            let range = Range { segment: number, offset: offset as u64, len: frame.len as u32 };
+            let mut regions: std::collections::BTreeMap<Bytes, (SeqNo, SeqNo)> = Default::default();
+            for entry in entries {
+                let seen = regions.entry(entry.region).or_insert((entry.seqno, entry.seqno));
+                *seen = (seen.0.min(entry.seqno), seen.1.max(entry.seqno));
+            }
+            scanned.groups.extend(regions.into_iter().map(|(region, (min, max))| (region, min, max, range)));
+        }
+        offset += frame.len;
+        scanned.sound = offset as u64;
+    }
+    Ok(scanned)
+}
+
+/// The largest acknowledged length that a sound group somewhere behind `from` names.
+fn later_acknowledged(data: &Bytes, from: usize) -> Option<u64> {
+    (from..data.len().saturating_sub(format::GROUP_HEADER_LEN - 1))
+        .filter(|at| matches!(&data[*at..*at + 4], b"GRP1" | b"IDX1"))
+        .filter_map(|at| format::read_frame(&data.slice(at..)).map(|frame| frame.acknowledged.min(at as u64)))
+        .max()
+}
+
+/// The entries of a region in an ended stream with `seqno > after`, in order, each once.
+pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], after: SeqNo) -> Result<Vec<Entry>> {
+    let Some(ranges) = ended.index.as_ref().and_then(|index| index.regions.get(region)) else { return Ok(Vec::new()) };
+    if ranges.max <= after {
+        return Ok(Vec::new());
+    }
+    let mut entries = Vec::new();
+    for range in &ranges.groups {
+        let path = segment_path(ended.stream, range.segment);
+        let data = fs.read_at(&path, range.offset, range.len as usize).await?;
+        let frame = format::read_frame(&data)
+            .ok_or_else(|| StorageError::corrupt(WHAT, &path, range.offset, "an indexed group is not sound"))?;
+        format::read_entries(&frame.payload, Some(region), &mut entries)
+            .map_err(|why| StorageError::corrupt(WHAT, &path, range.offset, why))?;
+    }
+    entries.retain(|entry| entry.seqno > after);
+    entries.sort_by_key(|entry| entry.seqno);
+    entries.dedup_by_key(|entry| entry.seqno);
+    Ok(entries)
+}
+
+/// Gives an ended stream's data up: nobody needs it any more. Head and fence stay for ever.
+pub async fn release(fs: &Arc<dyn Filesystem>, ended: &Ended) -> Result<()> {
+    let path = head_path(ended.stream);
+    let Some(value) = fs.register_read(&path).await? else { return Ok(()) };
+    if value.head == "released" {
+        return Ok(());
+    }
+    if let SwapOutcome::Superseded(_) = fs.register_swap(&path, &value.version, "released", Some(Bytes::new())).await? {
+        return Ok(()); // somebody else released it; they delete
+    }
+    for entry in fs.list(&format!("ferrobase/log/{:016x}/s", ended.stream)).await? {
+        if !is_fence(fs, &entry.path).await? {
+            fs.delete(&entry.path).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,400 @@
+//! Writing a stream: submit under the caller's lock, commit in groups on a task of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use filesystem::{CreateOutcome, Filesystem, LogOutcome, LogWriter, SwapOutcome, Version};
+use model::mutation::Nonce;
+use model::{Cell, ErrorKind, SeqNo};
+use parking_lot::Mutex;
+use runtime::Runtime;
+use runtime::clock::within;
+use tokio::sync::{Notify, watch};
+
+use super::format::{self, Range, StreamIndex};
+use super::{head_path, segment_path};
+use crate::error::{Result, StorageError};
+
+/// How a log behaves.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Bytes after which a segment is sealed; larger: fewer files, kept longer.
+    pub segment_bytes: u64,
+    /// Bytes that may wait for one sync; more is Busy.
+    pub pending_bytes_max: usize,
+    /// How long one write or sync may take before the segment is given up, in milliseconds.
+    pub sync_timeout_ms: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings { segment_bytes: 64 << 20, pending_bytes_max: 64 << 20, sync_timeout_ms: 30_000 }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    Durable,
+    Failed(ErrorKind, Arc<str>),
+    Fenced,
+}
+
+#[derive(Debug)]
+struct Group {
+    payload: BytesMut,
+    regions: BTreeMap<Bytes, (SeqNo, SeqNo)>,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+impl Group {
+    fn new(payload: BytesMut) -> Group {
+        Group { payload, regions: BTreeMap::new(), outcome: watch::Sender::new(None) }
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    group: Group,
+    accepting: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tracker {
+    /// Sealed and open segments that still count: largest seqno by region.
+    segments: BTreeMap<u64, HashMap<Bytes, SeqNo>>,
+    flushed: HashMap<Bytes, SeqNo>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    fs: Arc<dyn Filesystem>,
+    runtime: Runtime,
+    settings: LogSettings,
+    stream: u64,
+    open: Mutex<Open>,
+    tracker: Mutex<Tracker>,
+    wake: Notify,
+    closed: watch::Sender<bool>,
+    fenced: std::sync::atomic::AtomicBool,
+    head: tokio::sync::Mutex<(Version, u64)>,
+}
+
+/// The writing end of a stream; clones share it.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Shared>);
+
+/// Stands for a submitted entry.
+#[derive(Debug)]
+pub struct Ticket(watch::Receiver<Option<Outcome>>);
+
+impl Ticket {
+    /// Waits until the entry is durable, or known to have failed.
+    pub async fn durable(mut self) -> Result<()> {
+        let outcome = match self.0.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            // The committer is gone without an answer: only when the process is going down.
+            Err(_) => None,
+        };
+        match outcome {
+            Some(Outcome::Durable) => Ok(()),
+            Some(Outcome::Failed(kind, why)) => Err(StorageError::Log(why.to_string(), kind)),
+            Some(Outcome::Fenced) => Err(StorageError::Fenced("the log".to_owned())),
+            None => Err(StorageError::Log("the log is closing".to_owned(), ErrorKind::Unknown)),
+        }
+    }
+}
+
+impl Log {
+    /// Starts a stream with this id, which must be new: 64 random bits.
+    pub async fn create(fs: Arc<dyn Filesystem>, runtime: Runtime, settings: LogSettings, stream: u64) -> Result<Log> {
+        let version = match fs.register_create(&head_path(stream), "live.1", Bytes::new()).await? {
+            CreateOutcome::Created(version) => version,
+            CreateOutcome::Exists(_) => return Err(StorageError::Fenced(format!("log stream {stream:016x}"))),
+        };
+        let shared = Arc::new(Shared {
+            fs,
+            runtime,
+            settings,
+            stream,
+            open: Mutex::new(Open { group: Group::new(BytesMut::new()), accepting: true }),
+            tracker: Mutex::default(),
+            wake: Notify::new(),
+            closed: watch::Sender::new(false),
+            fenced: std::sync::atomic::AtomicBool::new(false),
+            head: tokio::sync::Mutex::new((version, 1)),
+        });
+        let committer = Committer { shared: shared.clone(), number: 0, current: None, earlier: Vec::new() };
+        runtime::task::spawn("log committer", committer.run());
+        Ok(Log(shared))
+    }
+
+    /// The stream's id.
+    pub fn stream(&self) -> u64 {
+        self.0.stream
+    }
+
+    /// Whether somebody ended the stream: this process must stop serving.
+    pub fn is_fenced(&self) -> bool {
+        self.0.fenced.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// Hands an entry over. Cheap; meant to be called inside the critical section that took the seqno, so that log order is
+    /// seqno order. Fails with Busy when too much waits, and when the log is closed; then nothing was logged.
+    pub fn submit(
+        &self,
+        region: &Bytes,
+        seqno: SeqNo,
+        written_ms: i64,
+        nonce: Option<Nonce>,
+        cells: &[Cell],
+    ) -> Result<Ticket> {
+        let mut open = self.0.open.lock();
+        if !open.accepting {
+            return Err(StorageError::Closing("the log".to_owned()));
+        }
+        let group = &mut open.group;
+        if group.payload.len() >= self.0.settings.pending_bytes_max {
+            return Err(StorageError::Busy("the log is behind".to_owned()));
+        }
+        format::write_entry(&mut group.payload, region, seqno, written_ms, nonce, cells);
+        match group.regions.get_mut(region) {
+            Some(range) => range.1 = seqno,
+            None => {
+                group.regions.insert(region.clone(), (seqno, seqno));
+            }
+        }
+        let ticket = Ticket(group.outcome.subscribe());
+        drop(open);
+        self.0.wake.notify_one();
+        Ok(ticket)
+    }
+
+    /// The region has flushed everything up to `seqno`: segments that nobody needs any more are deleted.
+    pub async fn forget(&self, region: &Bytes, seqno: SeqNo) -> Result<()> {
+        let mut head = self.0.head.lock().await;
+        let (low, unneeded) = {
+            let mut tracker = self.0.tracker.lock();
+            let flushed = tracker.flushed.entry(region.clone()).or_default();
+            *flushed = (*flushed).max(seqno);
+            let covered = |regions: &HashMap<Bytes, SeqNo>| {
+                regions.iter().all(|(name, max)| tracker.flushed.get(name).is_some_and(|flushed| flushed >= max))
+            };
+            // The newest segment may still grow.
+            let newest = tracker.segments.keys().next_back().copied().unwrap_or(0);
+            let unneeded: Vec<u64> = tracker
+                .segments
+                .iter()
+                .take_while(|(number, regions)| **number < newest && covered(regions))
+                .map(|(number, _)| *number)
+                .collect();
+            (unneeded.last().map_or(head.1, |last| last + 1), unneeded)
+        };
+        if unneeded.is_empty() {
+            return Ok(());
+        }
+        // First the head, then the files: a reader never looks below `low`.
+        match self.0.fs.register_swap(&head_path(self.0.stream), &head.0, &format!("live.{low:x}"), None).await? {
+            SwapOutcome::Swapped(version) => *head = (version, low),
+            SwapOutcome::Superseded(_) => {
+                self.0.fenced.store(true, std::sync::atomic::Ordering::Release);
+                return Err(StorageError::Fenced("the log".to_owned()));
+            }
+        }
+        for number in unneeded {
+            self.0.fs.delete(&segment_path(self.0.stream, number)).await?;
+            self.0.tracker.lock().segments.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Number of segments that still count; for metrics and tests.
+    pub fn segments(&self) -> usize {
+        self.0.tracker.lock().segments.len()
+    }
+
+    /// Stops taking entries and waits until all that were taken are settled.
+    pub async fn close(&self) {
+        let last = {
+            let mut open = self.0.open.lock();
+            open.accepting = false;
+            (!open.group.payload.is_empty()).then(|| open.group.outcome.subscribe())
+        };
+        self.0.wake.notify_one();
+        if let Some(mut last) = last {
+            let _ = last.wait_for(Option::is_some).await; // a committer that is gone settles nothing more
+        }
+        self.0.closed.send_replace(true);
+        self.0.wake.notify_one();
+    }
+}
+
+struct Committer {
+    shared: Arc<Shared>,
+    /// The newest number used.
+    number: u64,
+    current: Option<Segment>,
+    /// Segments that failed since the last sound one, with the length that counts.
+    earlier: Vec<(u64, u64)>,
+}
+
+struct Segment {
+    number: u64,
+    writer: Box<dyn LogWriter>,
+    acknowledged: u64,
+    index: StreamIndex,
+}
+
+impl Committer {
+    async fn run(mut self) {
+        loop {
+            let group = {
+                let mut open = self.shared.open.lock();
+                (!open.group.payload.is_empty()).then(|| {
+                    let capacity = open.group.payload.len().min(1 << 20);
+                    std::mem::replace(&mut open.group, Group::new(BytesMut::with_capacity(capacity)))
+                })
+            };
+            let Some(group) = group else {
+                if *self.shared.closed.borrow() {
+                    return;
+                }
+                self.shared.wake.notified().await;
+                continue;
+            };
+            let outcome = self.commit(&group).await;
+            if matches!(outcome, Outcome::Fenced) {
+                self.shared.fenced.store(true, std::sync::atomic::Ordering::Release);
+            }
+            group.outcome.send_replace(Some(outcome));
+        }
+    }
+
+    /// Tries the current segment, then one new one. What failed twice has failed: the next segment cuts it off for good.
+    async fn commit(&mut self, group: &Group) -> Outcome {
+        if self.shared.fenced.load(std::sync::atomic::Ordering::Acquire) {
+            return Outcome::Fenced;
+        }
+        let mut failure = None;
+        for _ in 0..3 {
+            if self.current.is_none() {
+                match self.start_segment().await {
+                    Ok(()) => {}
+                    Err(StorageError::Fenced(_)) => return Outcome::Fenced,
+                    Err(error) => {
+                        failure = Some(error);
+                        continue;
+                    }
+                }
+            }
+            match self.write(group).await {
+                Ok(()) => return self.look().await,
+                Err(error) => {
+                    let broken = self.current.take().expect("it was just written to");
+                    tracing::warn!(segment = broken.number, %error, "log segment given up");
+                    self.earlier.push((broken.number, broken.acknowledged));
+                    failure = Some(error);
+                }
+            }
+        }
+        let error = failure.expect("every round fails or returns");
+        Outcome::Failed(error.kind(), error.to_string().into())
+    }
+
+    async fn timed<T>(&self, call: impl Future<Output = filesystem::Result<T>>) -> Result<T> {
+        let limit = Duration::from_millis(self.shared.settings.sync_timeout_ms);
+        match within(&*self.shared.runtime.clock, limit, call).await {
+            Some(done) => Ok(done?),
+            None => Err(StorageError::Log("the storage call timed out".to_owned(), ErrorKind::Unavailable)),
+        }
+    }
+
+    async fn start_segment(&mut self) -> Result<()> {
+        // The number is used up whatever happens next.
+        self.number += 1;
+        let number = self.number;
+        let path = segment_path(self.shared.stream, number);
+        let created = self.timed(self.shared.fs.log_create(&path)).await;
+        let mut writer = match created {
+            Ok(LogOutcome::Created(writer)) => writer,
+            Ok(LogOutcome::Exists) => return Err(StorageError::Fenced("the log".to_owned())),
+            Err(error) => {
+                self.earlier.push((number, 0));
+                return Err(error);
+            }
+        };
+        let header = format::segment_header(self.shared.stream, number, &self.earlier);
+        let started = async {
+            writer.append(header).await?;
+            writer.sync().await
+        };
+        if let Err(error) = self.timed(started).await {
+            self.earlier.push((number, 0));
+            return Err(error);
+        }
+        let acknowledged = writer.len();
+        self.earlier.clear();
+        self.shared.tracker.lock().segments.insert(number, HashMap::new());
+        self.current = Some(Segment { number, writer, acknowledged, index: StreamIndex::default() });
+        Ok(())
+    }
+
+    async fn write(&mut self, group: &Group) -> Result<()> {
+        let limit = Duration::from_millis(self.shared.settings.sync_timeout_ms);
+        let segment = self.current.as_mut().expect("the caller started one");
+        {
+            // Before the bytes can be durable: a segment is never forgotten for want of bookkeeping.
+            let mut tracker = self.shared.tracker.lock();
+            let regions = tracker.segments.entry(segment.number).or_default();
+            for (region, (_, max)) in &group.regions {
+                regions.insert(region.clone(), *max);
+            }
+        }
+        let frame = format::group(segment.acknowledged, &group.payload);
+        let range = Range { segment: segment.number, offset: segment.acknowledged, len: frame.len() as u32 };
+        let done = async {
+            segment.writer.append(frame).await?;
+            segment.writer.sync().await
+        };
+        match within(&*self.shared.runtime.clock, limit, done).await {
+            Some(done) => done?,
+            None => return Err(StorageError::Log("the sync timed out".to_owned(), ErrorKind::Unavailable)),
+        }
+        segment.acknowledged = segment.writer.len();
+        for (region, (min, max)) in &group.regions {
+            segment.index.add(region, *min, *max, range);
+        }
+        Ok(())
+    }
+
+    /// The look after the sync: if the next number is taken, somebody fenced this stream before the sync was done.
+    async fn look(&mut self) -> Outcome {
+        let (number, acknowledged) = self.current.as_ref().map(|s| (s.number, s.acknowledged)).expect("just written");
+        let next = segment_path(self.shared.stream, number + 1);
+        match self.timed(self.shared.fs.exists(&next)).await {
+            Ok(false) => {}
+            Ok(true) => return Outcome::Fenced,
+            Err(error) => return Outcome::Failed(ErrorKind::Unknown, error.to_string().into()),
+        }
+        if acknowledged >= self.shared.settings.segment_bytes {
+            self.seal().await;
+        }
+        Outcome::Durable
+    }
+
+    /// Ends the segment with its index. The index only spares readers a scan, so a failure is not one.
+    async fn seal(&mut self) {
+        let mut segment = self.current.take().expect("the caller has one");
+        let frame = format::index_group(segment.acknowledged, &segment.index);
+        let sealed = async {
+            segment.writer.append(frame).await?;
+            segment.writer.sync().await
+        };
+        if let Err(error) = self.timed(sealed).await {
+            tracing::warn!(segment = segment.number, %error, "log segment left without an index");
+        }
+        // A torn index must not hide that everything before it counts.
+        self.earlier.push((segment.number, segment.acknowledged));
+    }
+}

@@ -1,0 +1,145 @@
+//! HBase's own HRegion in a Java process (tests/java/Judge.java), as an [`Engine`].
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use bytes::Bytes;
+use model::schema::FamilyDescriptor;
+use model::{Cell, SeqNo};
+
+use crate::operation::{Answer, Engine, Operation};
+use crate::wire;
+
+/// The running process; killed when dropped.
+pub struct HBase {
+    child: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    _data: tempfile::TempDir,
+}
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+const FLAGS: &[&str] = &[
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Djava.net.preferIPv4Stack=true",
+    "--add-modules=jdk.unsupported",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--add-opens=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
+];
+
+impl HBase {
+    /// Starts the process, after `tests/setup` has run.
+    pub fn start() -> HBase {
+        let cache = repository().join(".cache");
+        let jars = std::fs::read_to_string(cache.join("classpath.txt")).expect("tests/setup has been run");
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut child = Command::new("java")
+            .args(FLAGS)
+            .arg("-cp")
+            .arg(format!("{}:{}", cache.join("java").display(), jars.trim()))
+            .arg("Judge")
+            .arg(data.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("java starts");
+        let commands = child.stdin.take().expect("piped");
+        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        let mut judge = HBase { child, commands, answers, _data: data };
+        assert_eq!(judge.read_line(), "ready");
+        judge
+    }
+
+    fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the judge answers");
+        assert!(line.ends_with('\n'), "the judge died");
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, line: &str) -> Answer {
+        writeln!(self.commands, "{line}").expect("the judge listens");
+        let answer = self.read_line();
+        if let Some(why) = answer.strip_prefix("err ") {
+            return Answer::Refused(why.to_owned());
+        }
+        let mut words = answer.split(' ').skip(1).peekable();
+        let held = words.next_if(|word| *word == "true" || *word == "false").map(|word| word == "true");
+        let mut rows: Vec<Vec<Cell>> = Vec::new();
+        for word in words {
+            if word == "|" {
+                rows.push(Vec::new());
+                continue;
+            }
+            if rows.is_empty() {
+                rows.push(Vec::new());
+            }
+            let bytes = Bytes::from(hex::decode(word).expect("hexadecimal"));
+            rows.last_mut().expect("pushed").push(Cell::parse(bytes, SeqNo::ZERO).expect("HBase writes cells"));
+        }
+        Answer::Done { held, rows }
+    }
+}
+
+impl Drop for HBase {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn word(message: &wire::Message) -> String {
+    if message.0.is_empty() { "-".to_owned() } else { hex::encode(&message.0) }
+}
+
+/// The judge's command for an operation; also what a failure report shows.
+pub fn command(operation: &Operation) -> Option<String> {
+    Some(match operation {
+        Operation::Clock(now) => format!("clock {now}"),
+        Operation::Mutate(mutation) => format!("mutate {}", word(&wire::mutation(mutation))),
+        Operation::Row(mutations) => mutations
+            .iter()
+            .fold("row".to_owned(), |line, mutation| format!("{line} {}", word(&wire::mutation(mutation)))),
+        Operation::Check(check) => {
+            check.mutations.iter().fold(format!("check {}", word(&wire::condition(check))), |line, mutation| {
+                format!("{line} {}", word(&wire::mutation(mutation)))
+            })
+        }
+        Operation::Get(get) => format!("get {}", word(&wire::get(get))),
+        Operation::Scan(scan) => format!("scan {} {}", word(&wire::scan(scan)), scan.limit.unwrap_or(0)),
+        Operation::Flush => "flush".to_owned(),
+        Operation::Major => "major".to_owned(),
+        Operation::Minor { family, from, to } => format!("minor {family} {from} {to}"),
+        Operation::Reopen => "reopen".to_owned(),
+        Operation::Crash => return None,
+    })
+}
+
+impl Engine for HBase {
+    fn create(&mut self, families: &[FamilyDescriptor]) {
+        let mut line = "create".to_owned();
+        for family in families {
+            line.push(' ');
+            line.push_str(std::str::from_utf8(&family.name).expect("plain names"));
+            for (key, value) in &family.attributes {
+                line.push_str(&format!(":{key}={}", String::from_utf8_lossy(value)));
+            }
+        }
+        let answer = self.ask(&line);
+        assert!(matches!(answer, Answer::Done { .. }), "{line}: {answer:?}");
+    }
+
+    fn run(&mut self, operation: &Operation) -> Answer {
+        command(operation).map_or_else(Answer::nothing, |line| self.ask(&line))
+    }
+}

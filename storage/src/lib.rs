@@ -7,7 +7,9 @@
 //! - A cell is visible only after its log entry is as durable as its mutation asked; visibility advances in seqno order.
 //! - A committed store file is never modified.
 
+pub mod cache;
 pub mod error;
+pub mod file;
 
 pub mod memtable;
 pub mod mvcc;

@@ -11,6 +11,7 @@ pub mod cache;
 pub mod error;
 pub mod file;
 
+pub mod manifest;
 pub mod memtable;
 pub mod mvcc;
 pub mod row_lock;

@@ -1,0 +1,442 @@
+//! Region manifests (`docs/formats/manifest.md`): the one object that decides what a region is.
+//!
+//! Always true
+//! - Only a claim or a retirement changes the epoch, upwards; every other commit swaps the value its holder knows, so a
+//!   holder that was overtaken is refused.
+//! - A swap whose answer was lost is read back and told by its token.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use filesystem::{CreateOutcome, Filesystem, RegisterValue, SwapOutcome, Version};
+use model::SeqNo;
+use model::region::RegionInfo;
+use prost::Message;
+use runtime::random::Random;
+
+use crate::error::{Result, StorageError};
+
+const MAGIC: &[u8; 8] = b"FBMANIF1";
+const VERSION: u32 = 1;
+const WHAT: &str = "region manifest";
+/// Log needs that fit the head.
+const HEAD_NEEDS_MAX: usize = 4;
+
+/// A store file, as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Name in the family's folder.
+    pub name: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Largest sequence number inside.
+    pub max_seq: SeqNo,
+    /// Cells inside.
+    pub cells: u64,
+    /// Whether a major compaction wrote it.
+    pub major: bool,
+}
+
+/// One family's part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FamilyState {
+    /// Edits up to here are in files.
+    pub flushed: SeqNo,
+    /// The files, oldest first.
+    pub files: Vec<FileEntry>,
+}
+
+/// A manifest's value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// Never opened again.
+    pub retired: bool,
+    /// Epoch of the last claim.
+    pub epoch: u64,
+    /// Streams that may hold unflushed edits.
+    pub needs: Vec<u64>,
+    /// First row inside.
+    pub start_key: Bytes,
+    /// First row behind.
+    pub end_key: Bytes,
+    /// No smaller sequence number is given out again.
+    pub seq_floor: SeqNo,
+    /// Families by name.
+    pub families: BTreeMap<Bytes, FamilyState>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FileMessage {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    size: u64,
+    #[prost(uint64, tag = "3")]
+    max_seq: u64,
+    #[prost(uint64, tag = "4")]
+    cells: u64,
+    #[prost(bool, tag = "5")]
+    major: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FamilyMessage {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(uint64, tag = "2")]
+    flushed: u64,
+    #[prost(message, repeated, tag = "3")]
+    files: Vec<FileMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ManifestMessage {
+    #[prost(uint64, tag = "1")]
+    token_high: u64,
+    #[prost(uint64, tag = "2")]
+    token_low: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    start_key: Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    end_key: Bytes,
+    #[prost(uint64, tag = "5")]
+    seq_floor: u64,
+    #[prost(message, repeated, tag = "6")]
+    families: Vec<FamilyMessage>,
+    #[prost(fixed64, repeated, tag = "7")]
+    more_needs: Vec<u64>,
+}
+
+impl Manifest {
+    fn head(&self) -> String {
+        let needs: Vec<_> = self.needs.iter().take(HEAD_NEEDS_MAX).map(|stream| format!("{stream:016x}")).collect();
+        format!("{}.{:x}.{}", if self.retired { "retired" } else { "live" }, self.epoch, needs.join("+"))
+    }
+
+    fn body(&self, token: u128) -> Bytes {
+        let file = |file: &FileEntry| FileMessage {
+            name: file.name.clone(),
+            size: file.size,
+            max_seq: file.max_seq.0,
+            cells: file.cells,
+            major: file.major,
+        };
+        let family = |(name, state): (&Bytes, &FamilyState)| FamilyMessage {
+            name: name.clone(),
+            flushed: state.flushed.0,
+            files: state.files.iter().map(file).collect(),
+        };
+        let message = ManifestMessage {
+            token_high: (token >> 64) as u64,
+            token_low: token as u64,
+            start_key: self.start_key.clone(),
+            end_key: self.end_key.clone(),
+            seq_floor: self.seq_floor.0,
+            families: self.families.iter().map(family).collect(),
+            more_needs: self.needs.iter().skip(HEAD_NEEDS_MAX).copied().collect(),
+        };
+        let rest = message.encode_to_vec();
+        let mut out = BytesMut::with_capacity(16 + rest.len());
+        out.put_slice(MAGIC);
+        out.put_u32(VERSION);
+        out.put_u32(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &rest) as u32);
+        out.put_slice(&rest);
+        out.freeze()
+    }
+
+    /// Reads a register's value.
+    pub fn decode(value: &RegisterValue, path: &str) -> Result<Manifest> {
+        let bad = |why: &str| StorageError::corrupt(WHAT, path, 0, why);
+        let mut parts = value.head.split('.');
+        let retired = match parts.next() {
+            Some("live") => false,
+            Some("retired") => true,
+            _ => return Err(bad("the head's state is unknown")),
+        };
+        let hex = |text: &str| u64::from_str_radix(text, 16).map_err(|_| bad("a number in the head is wrong"));
+        let epoch = hex(parts.next().unwrap_or_default())?;
+        let needs = parts.next().unwrap_or_default();
+        let mut needs: Vec<u64> = needs.split('+').filter(|need| !need.is_empty()).map(hex).collect::<Result<_>>()?;
+        let mut body = value.body.clone();
+        if body.len() < 16 || body.split_to(8)[..] != MAGIC[..] {
+            return Err(bad("the magic is wrong"));
+        }
+        let version = body.get_u32();
+        if version == 0 {
+            return Err(bad("the version is 0"));
+        }
+        if version > VERSION {
+            return Err(StorageError::Newer { what: WHAT, found: version, known: VERSION, file: path.to_owned() });
+        }
+        if body.get_u32() != crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &body) as u32 {
+            return Err(bad("the checksum is wrong"));
+        }
+        let message = ManifestMessage::decode(body).map_err(|error| bad(&error.to_string()))?;
+        needs.extend(message.more_needs);
+        let file = |file: FileMessage| FileEntry {
+            name: file.name,
+            size: file.size,
+            max_seq: SeqNo(file.max_seq),
+            cells: file.cells,
+            major: file.major,
+        };
+        let families = message
+            .families
+            .into_iter()
+            .map(|family| {
+                let files = family.files.into_iter().map(file).collect();
+                (family.name, FamilyState { flushed: SeqNo(family.flushed), files })
+            })
+            .collect();
+        Ok(Manifest {
+            retired,
+            epoch,
+            needs,
+            start_key: message.start_key,
+            end_key: message.end_key,
+            seq_floor: SeqNo(message.seq_floor),
+            families,
+        })
+    }
+}
+
+/// A manifest that this process last saw at a known version.
+#[derive(Debug)]
+pub struct ManifestHandle {
+    fs: Arc<dyn Filesystem>,
+    random: Arc<dyn Random>,
+    path: String,
+    version: Version,
+    manifest: Manifest,
+    /// The version is not known any more: a swap's answer was lost and could not be read back.
+    in_doubt: bool,
+}
+
+/// The key of a region's manifest.
+pub fn path(table_id: &str, encoded_name: &str) -> String {
+    format!("ferrobase/table/{table_id}/{encoded_name}")
+}
+
+impl ManifestHandle {
+    /// Creates a region's manifest, closed and empty, under the creator's epoch. One that exists is left as it is.
+    pub async fn create(
+        fs: &Arc<dyn Filesystem>,
+        random: &Arc<dyn Random>,
+        table_id: &str,
+        region: &RegionInfo,
+        families: impl IntoIterator<Item = Bytes>,
+        epoch: u64,
+    ) -> Result<()> {
+        let manifest = Manifest {
+            epoch,
+            start_key: region.start_key.clone(),
+            end_key: region.end_key.clone(),
+            families: families.into_iter().map(|name| (name, FamilyState::default())).collect(),
+            ..Manifest::default()
+        };
+        let path = path(table_id, &region.encoded_name());
+        match fs.register_create(&path, &manifest.head(), manifest.body(random.next_u128())).await? {
+            CreateOutcome::Created(_) | CreateOutcome::Exists(_) => Ok(()),
+        }
+    }
+
+    /// Reads a region's manifest.
+    pub async fn load(
+        fs: &Arc<dyn Filesystem>,
+        random: &Arc<dyn Random>,
+        table_id: &str,
+        encoded_name: &str,
+    ) -> Result<Option<ManifestHandle>> {
+        let path = path(table_id, encoded_name);
+        let Some(value) = fs.register_read(&path).await? else { return Ok(None) };
+        let manifest = Manifest::decode(&value, &path)?;
+        let (fs, random, version) = (fs.clone(), random.clone(), value.version);
+        Ok(Some(ManifestHandle { fs, random, path, version, manifest, in_doubt: false }))
+    }
+
+    /// The value last seen.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Claims the region: from now on its edits go to `stream`, and nobody with a smaller epoch gets in. The caller has
+    /// made sure that every stream the manifest needs has ended; those that hold nothing of it are in `unneeded`.
+    pub async fn claim(&mut self, epoch: u64, stream: u64, unneeded: &[u64]) -> Result<()> {
+        if self.manifest.retired {
+            return Err(StorageError::Fenced(format!("region `{}` is retired and", self.path)));
+        }
+        if epoch <= self.manifest.epoch {
+            return Err(StorageError::Fenced(format!(
+                "region `{}` has epoch {:x} and",
+                self.path, self.manifest.epoch
+            )));
+        }
+        let mut next = self.manifest.clone();
+        next.epoch = epoch;
+        next.needs.retain(|need| !unneeded.contains(need));
+        next.needs.push(stream);
+        // Only the head changes, unless needs move into or out of the body.
+        let whole = next.needs.len() > HEAD_NEEDS_MAX || self.manifest.needs.len() > HEAD_NEEDS_MAX;
+        self.swap(next, whole).await
+    }
+
+    /// Commits a change under the epoch of the claim. [`StorageError::Fenced`] if somebody took the region over: the
+    /// caller stops serving it and deletes nothing that the change named.
+    pub async fn commit(&mut self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        if self.in_doubt {
+            self.settle().await?;
+        }
+        let mut next = self.manifest.clone();
+        change(&mut next);
+        self.swap(next, true).await
+    }
+
+    /// Retires the region for ever, under the leader's epoch.
+    pub async fn retire(&mut self, epoch: u64) -> Result<()> {
+        if self.manifest.retired {
+            return Ok(());
+        }
+        let mut next = self.manifest.clone();
+        next.retired = true;
+        next.epoch = next.epoch.max(epoch);
+        self.swap(next, true).await
+    }
+
+    async fn swap(&mut self, next: Manifest, whole: bool) -> Result<()> {
+        let head = next.head();
+        let body = whole.then(|| next.body(self.random.next_u128()));
+        let sent = body.clone();
+        match self.fs.register_swap(&self.path, &self.version, &head, body).await {
+            Ok(SwapOutcome::Swapped(version)) => {
+                self.version = version;
+                self.manifest = next;
+                Ok(())
+            }
+            Ok(SwapOutcome::Superseded(now)) => self.overtaken(now, &next, &head, sent),
+            Err(error) if error.kind() == filesystem::ErrorKind::Unknown => {
+                self.in_doubt = true;
+                let now = self.fs.register_read(&self.path).await?;
+                match now {
+                    // Our expected value still stands: it did not happen.
+                    Some(value) if value.version == self.version => {
+                        self.in_doubt = false;
+                        Err(error.into())
+                    }
+                    other => self.overtaken(other, &next, &head, sent),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The value is not the expected one: perhaps it is our own, whose answer was lost.
+    fn overtaken(
+        &mut self,
+        now: Option<RegisterValue>,
+        next: &Manifest,
+        head: &str,
+        sent: Option<Bytes>,
+    ) -> Result<()> {
+        match now {
+            Some(value) if value.head == head && sent.as_ref().is_none_or(|body| *body == value.body) => {
+                self.version = value.version;
+                self.manifest = next.clone();
+                self.in_doubt = false;
+                Ok(())
+            }
+            _ => Err(StorageError::Fenced(format!("region `{}`", self.path))),
+        }
+    }
+
+    /// Finds out what stands after a lost answer: only our own epoch's value lets us go on.
+    async fn settle(&mut self) -> Result<()> {
+        let value = self.fs.register_read(&self.path).await?;
+        match value {
+            Some(value) => {
+                let manifest = Manifest::decode(&value, &self.path)?;
+                if manifest.epoch != self.manifest.epoch || manifest.retired {
+                    return Err(StorageError::Fenced(format!("region `{}`", self.path)));
+                }
+                self.manifest = manifest;
+                self.version = value.version;
+                self.in_doubt = false;
+                Ok(())
+            }
+            None => Err(StorageError::Fenced(format!("region `{}`", self.path))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use filesystem::memory::MemoryFilesystem;
+    use model::ErrorKind;
+    use runtime::random::SeededRandom;
+
+    fn region() -> RegionInfo {
+        RegionInfo::new("t".parse().expect("name"), "a".into(), "m".into(), 7)
+    }
+
+    async fn setup() -> (Arc<dyn Filesystem>, Arc<dyn Random>) {
+        let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::new());
+        let random: Arc<dyn Random> = Arc::new(SeededRandom::new(1));
+        ManifestHandle::create(&fs, &random, "t1", &region(), ["f".into()], 1).await.expect("create");
+        (fs, random)
+    }
+
+    async fn load(fs: &Arc<dyn Filesystem>, random: &Arc<dyn Random>) -> ManifestHandle {
+        ManifestHandle::load(fs, random, "t1", &region().encoded_name()).await.expect("load").expect("exists")
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_read_back() {
+        let (fs, random) = setup().await;
+        let mut handle = load(&fs, &random).await;
+        handle.claim(5, 0xabc, &[]).await.expect("claim");
+        let file = FileEntry { name: "x".to_owned(), size: 9, max_seq: SeqNo(4), cells: 2, major: true };
+        let state = FamilyState { flushed: SeqNo(4), files: vec![file] };
+        handle.commit(|manifest| drop(manifest.families.insert("f".into(), state.clone()))).await.expect("commit");
+        for stream in 1..=6 {
+            handle.claim(5 + stream, stream, &[]).await.expect("claim");
+        }
+        let again = load(&fs, &random).await;
+        assert_eq!(again.manifest(), handle.manifest());
+        assert_eq!(again.manifest().needs, [0xabc, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(again.manifest().families[&Bytes::from("f")], state);
+    }
+
+    #[tokio::test]
+    async fn an_overtaken_holder_is_refused() {
+        let (fs, random) = setup().await;
+        let (mut old, mut new) = (load(&fs, &random).await, load(&fs, &random).await);
+        old.claim(5, 1, &[]).await.expect("claim");
+        assert_eq!(new.claim(6, 2, &[]).await.expect_err("stale version").kind(), ErrorKind::Fenced);
+        let mut new = load(&fs, &random).await;
+        assert_eq!(new.claim(5, 2, &[]).await.expect_err("not higher").kind(), ErrorKind::Fenced);
+        new.claim(6, 2, &[]).await.expect("claim");
+        assert_eq!(
+            old.commit(|manifest| manifest.seq_floor = SeqNo(9)).await.expect_err("overtaken").kind(),
+            ErrorKind::Fenced
+        );
+        new.retire(7).await.expect("retire");
+        assert_eq!(load(&fs, &random).await.claim(8, 3, &[]).await.expect_err("retired").kind(), ErrorKind::Fenced);
+    }
+
+    #[tokio::test]
+    async fn damage_is_named() {
+        let (fs, random) = setup().await;
+        let path = path("t1", &region().encoded_name());
+        let good = fs.register_read(&path).await.expect("read").expect("exists");
+        for at in 0..good.body.len() {
+            let mut body = good.body.to_vec();
+            body[at] ^= 1;
+            let bad = RegisterValue { body: body.into(), ..good.clone() };
+            assert!(Manifest::decode(&bad, &path).expect_err("damaged").to_string().contains(&path));
+            let cut = RegisterValue { body: good.body.slice(..at), ..good.clone() };
+            assert!(Manifest::decode(&cut, &path).is_err());
+        }
+        drop(random);
+    }
+}

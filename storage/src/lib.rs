@@ -14,6 +14,7 @@ pub mod file;
 pub mod manifest;
 pub mod memtable;
 pub mod mvcc;
+pub mod read;
 pub mod row_lock;
 pub mod source;
 pub mod wal;

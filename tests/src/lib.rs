@@ -1,1 +1,3 @@
+//! What the test binaries of this package share.
 
+pub mod process;

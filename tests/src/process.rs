@@ -1,0 +1,95 @@
+//! A real `ferrobase standalone` process: started on free ports, waited for, killed.
+//!
+//! Invariants
+//! - The process is killed when its handle is dropped, so also when a test panics.
+//! - Ports come from the ready file; nothing is fixed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a start may take before the test fails.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where clients connect.
+    pub port: u16,
+    /// From spawn to ready.
+    pub start_time: Duration,
+    /// Its standard error.
+    pub log: PathBuf,
+}
+
+/// The binary beside the running test, built by `tests/run` or `cargo build`.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a file");
+    let folder = test.parent().and_then(Path::parent).expect("target/debug/deps");
+    let binary = folder.join("ferrobase");
+    assert!(binary.exists(), "{} is missing: run `cargo build` first", binary.display());
+    binary
+}
+
+impl Server {
+    /// Starts a server over `data` and waits until it is ready. `extra` are more arguments.
+    pub fn start(data: &Path, extra: &[&str]) -> Server {
+        let beside = data.with_extension("run");
+        std::fs::create_dir_all(&beside).expect("a folder beside the data");
+        let (ready, log) = (beside.join("ready.json"), beside.join("log"));
+        let _ = std::fs::remove_file(&ready); // A killed server leaves it behind.
+        let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
+        let begun = Instant::now();
+        let mut child = Command::new(binary())
+            .args(["standalone", "--port", "0", "--http-port", "off", "--data"])
+            .arg(data)
+            .arg("--ready-file")
+            .arg(&ready)
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("ferrobase starts");
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&ready) {
+                let told: serde_json::Value = serde_json::from_str(&text).expect("the ready file is written whole");
+                let port = told["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+                return Server { child, port, start_time: begun.elapsed(), log };
+            }
+            let ended = child.try_wait().expect("a child can be asked");
+            if ended.is_some() || begun.elapsed() > START_MAX {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("server not ready (exit {ended:?}):\n{}", std::fs::read_to_string(&log).unwrap_or_default());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a killed child ends");
+    }
+
+    /// SIGTERM, and waits; the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        // SAFETY: kill(2) touches no memory; the process has not been waited for, so the id is still ours.
+        unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
+        self.child.wait().expect("a stopped child ends").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

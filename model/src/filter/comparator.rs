@@ -1,0 +1,263 @@
+//! Comparators at work.
+//!
+//! Always true: a comparison never allocates by a number found in the data; what HBase answers with an exception is a [`FilterError`].
+
+use std::cmp::Ordering;
+
+use fancy_regex::{Regex, RegexBuilder};
+use num_bigint::{BigInt, Sign};
+
+use super::data::{BitwiseOp, Comparator, CompareOp};
+use super::node::FilterError;
+
+const CASE_INSENSITIVE: i32 = 2;
+const COMMENTS: i32 = 4;
+const MULTILINE: i32 = 8;
+const LITERAL: i32 = 16;
+const DOTALL: i32 = 32;
+
+/// Before a line terminator that ends the text, or at its end: Java's `$` and `\Z`.
+const END_OF_TEXT: &str = r"(?=(?:\r\n|[\n\r\u{85}\u{2028}\u{2029}])?\z)";
+
+/// A comparator ready to compare.
+#[derive(Debug)]
+pub struct Compare {
+    comparator: Comparator,
+    regex: Option<Regex>,
+    number: Option<Decimal>,
+}
+
+impl CompareOp {
+    /// Whether `stored OP expected` holds, given how `expected` compares with `stored`; `NoOp` never does.
+    pub fn keeps(self, expected_to_stored: Ordering) -> bool {
+        match self {
+            CompareOp::Less => expected_to_stored.is_gt(),
+            CompareOp::LessOrEqual => expected_to_stored.is_ge(),
+            CompareOp::Equal => expected_to_stored.is_eq(),
+            CompareOp::NotEqual => expected_to_stored.is_ne(),
+            CompareOp::GreaterOrEqual => expected_to_stored.is_le(),
+            CompareOp::Greater => expected_to_stored.is_lt(),
+            CompareOp::NoOp => false,
+        }
+    }
+}
+
+impl Comparator {
+    /// The bytes it was made from; all that a [`Condition`](crate::mutation::Condition) uses.
+    pub fn value(&self) -> &[u8] {
+        match self {
+            Comparator::Binary(value)
+            | Comparator::BinaryPrefix(value)
+            | Comparator::Long(value)
+            | Comparator::BigDecimal(value) => value,
+            Comparator::BinaryComponent { value, .. } => value,
+            Comparator::Bit { bits, .. } => bits,
+            Comparator::Null => &[],
+            Comparator::Regex { pattern, .. } => pattern.as_bytes(),
+            Comparator::Substring(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl Compare {
+    /// Prepares a comparator.
+    pub fn new(comparator: &Comparator) -> Result<Compare, FilterError> {
+        let (mut regex, mut number) = (None, None);
+        match comparator {
+            Comparator::Regex { pattern, flags, .. } => regex = Some(compile(pattern, *flags)?),
+            Comparator::BigDecimal(value) => number = Some(Decimal::parse(value)?),
+            Comparator::Long(value) => drop(long(value)?),
+            _ => {}
+        }
+        Ok(Compare { comparator: comparator.clone(), regex, number })
+    }
+
+    /// How the comparator stands to a stored value; for those without an order `Equal` means "matches".
+    pub fn compare(&self, stored: &[u8]) -> Result<Ordering, FilterError> {
+        let matches = |yes: bool| if yes { Ordering::Equal } else { Ordering::Greater };
+        Ok(match &self.comparator {
+            Comparator::Binary(value) => value[..].cmp(stored),
+            Comparator::BinaryPrefix(value) => value[..].cmp(&stored[..stored.len().min(value.len())]),
+            Comparator::BinaryComponent { value, offset } => {
+                let stored = stored.get(*offset as usize..).unwrap_or_default();
+                value[..].cmp(&stored[..stored.len().min(value.len())])
+            }
+            Comparator::Long(value) => long(value)?.cmp(&long(stored)?),
+            Comparator::BigDecimal(_) => match &self.number {
+                Some(number) => number.compare(&Decimal::parse(stored)?),
+                None => Ordering::Greater,
+            },
+            Comparator::Bit { bits, op } => matches(
+                bits.len() == stored.len()
+                    && bits.iter().zip(stored).any(|(a, b)| match op {
+                        BitwiseOp::And => a & b != 0,
+                        BitwiseOp::Or => a | b != 0,
+                        BitwiseOp::Xor => a ^ b != 0,
+                    }),
+            ),
+            Comparator::Null => Ordering::Greater,
+            Comparator::Regex { charset, .. } => {
+                let text = decode(stored, charset);
+                let found = self
+                    .regex
+                    .as_ref()
+                    .map(|regex| regex.is_match(&text))
+                    .transpose()
+                    .map_err(|error| FilterError::Regex(error.to_string()))?;
+                matches(found == Some(true))
+            }
+            Comparator::Substring(text) => {
+                matches(String::from_utf8_lossy(stored).to_lowercase().contains(&text.to_lowercase()))
+            }
+        })
+    }
+}
+
+fn long(bytes: &[u8]) -> Result<i64, FilterError> {
+    bytes.try_into().map(i64::from_be_bytes).map_err(|_| FilterError::NotALong(bytes.len()))
+}
+
+fn decode(bytes: &[u8], charset: &str) -> String {
+    match charset.to_ascii_uppercase().as_str() {
+        "ISO-8859-1" | "ISO8859_1" | "LATIN1" => bytes.iter().map(|byte| char::from(*byte)).collect(),
+        "US-ASCII" | "ASCII" => {
+            bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\u{fffd}' }).collect()
+        }
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+/// Compiles Java's syntax: its classes are ASCII, and `$` also stands before a last line terminator.
+fn compile(pattern: &str, flags: i32) -> Result<Regex, FilterError> {
+    let mut text = String::from("(?");
+    text.extend(
+        [(CASE_INSENSITIVE, 'i'), (COMMENTS, 'x'), (MULTILINE, 'm'), (DOTALL, 's')]
+            .iter()
+            .filter(|(bit, _)| flags & bit != 0)
+            .map(|(_, flag)| *flag),
+    );
+    text.push(')');
+    if text == "(?)" {
+        text.clear();
+    }
+    if flags & LITERAL != 0 {
+        text.push_str(&fancy_regex::escape(pattern));
+    } else {
+        translate(pattern, flags & MULTILINE != 0, &mut text);
+    }
+    RegexBuilder::new(&text).build().map_err(|error| FilterError::Regex(error.to_string()))
+}
+
+fn translate(pattern: &str, multiline: bool, out: &mut String) {
+    let mut rest = pattern.chars();
+    let mut in_class = 0_usize;
+    while let Some(found) = rest.next() {
+        match found {
+            '\\' => match rest.next() {
+                Some('d') => out.push_str(if in_class > 0 { "0-9" } else { "[0-9]" }),
+                Some('w') => out.push_str(if in_class > 0 { "A-Za-z0-9_" } else { "[A-Za-z0-9_]" }),
+                Some('s') => out.push_str(if in_class > 0 { " \\t\\n\\x0B\\f\\r" } else { "[ \\t\\n\\x0B\\f\\r]" }),
+                Some('D') => out.push_str("[^0-9]"),
+                Some('W') => out.push_str("[^A-Za-z0-9_]"),
+                Some('S') => out.push_str("[^ \\t\\n\\x0B\\f\\r]"),
+                Some('Z') => out.push_str(END_OF_TEXT),
+                Some('Q') => {
+                    let tail = rest.as_str();
+                    let (quoted, after) = tail.split_once("\\E").unwrap_or((tail, ""));
+                    out.push_str(&fancy_regex::escape(quoted));
+                    rest = after.chars();
+                }
+                Some(other) => out.extend(['\\', other]),
+                None => out.push('\\'),
+            },
+            '$' if in_class == 0 && !multiline => out.push_str(END_OF_TEXT),
+            '[' => {
+                in_class += 1;
+                out.push('[');
+            }
+            ']' => {
+                in_class = in_class.saturating_sub(1);
+                out.push(']');
+            }
+            other => out.push(other),
+        }
+    }
+}
+
+/// `unscaled × 10^-scale`.
+#[derive(Debug)]
+struct Decimal {
+    unscaled: BigInt,
+    scale: i64,
+}
+
+impl Decimal {
+    fn parse(bytes: &[u8]) -> Result<Decimal, FilterError> {
+        match bytes.split_first_chunk::<4>() {
+            Some((scale, unscaled)) if !unscaled.is_empty() => Ok(Decimal {
+                unscaled: BigInt::from_signed_bytes_be(unscaled),
+                scale: i64::from(i32::from_be_bytes(*scale)),
+            }),
+            _ => Err(FilterError::NotADecimal(bytes.len())),
+        }
+    }
+
+    /// Decimal digits in front of the point; decides alone unless equal, so that no power of ten larger than the numbers is made.
+    fn magnitude(&self) -> i64 {
+        self.unscaled.magnitude().to_string().len() as i64 - self.scale
+    }
+
+    fn compare(&self, other: &Decimal) -> Ordering {
+        let signs = self.unscaled.sign().cmp(&other.unscaled.sign());
+        if signs.is_ne() || self.unscaled.sign() == Sign::NoSign {
+            return signs;
+        }
+        let magnitudes = self.magnitude().cmp(&other.magnitude());
+        if magnitudes.is_ne() {
+            return if self.unscaled.sign() == Sign::Minus { magnitudes.reverse() } else { magnitudes };
+        }
+        // Equal magnitudes: the scales differ by no more than the numbers' digits.
+        let raise =
+            |number: &Decimal, by: i64| &number.unscaled * BigInt::from(10).pow(u32::try_from(by.max(0)).unwrap_or(0));
+        raise(self, other.scale - self.scale).cmp(&raise(other, self.scale - other.scale))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn decimal(scale: i32, unscaled: i64) -> Bytes {
+        let mut bytes = scale.to_be_bytes().to_vec();
+        bytes.extend(BigInt::from(unscaled).to_signed_bytes_be());
+        bytes.into()
+    }
+
+    fn compare(comparator: Comparator, stored: &[u8]) -> Ordering {
+        Compare::new(&comparator).unwrap().compare(stored).unwrap()
+    }
+
+    #[test]
+    fn decimals_compare_by_value() {
+        assert_eq!(compare(Comparator::BigDecimal(decimal(1, 15)), &decimal(2, 150)), Ordering::Equal);
+        assert_eq!(compare(Comparator::BigDecimal(decimal(i32::MIN, 1)), &decimal(i32::MAX, 1)), Ordering::Greater);
+        assert_eq!(compare(Comparator::BigDecimal(decimal(1, -15)), &decimal(2, -149)), Ordering::Less);
+        assert!(Compare::new(&Comparator::BigDecimal(Bytes::from_static(b"1234"))).is_err());
+    }
+
+    #[test]
+    fn regular_expressions_follow_java() {
+        let regex = |pattern: &str, flags| Comparator::Regex {
+            pattern: pattern.to_owned(),
+            flags,
+            charset: "UTF-8".to_owned(),
+            engine: None,
+        };
+        assert_eq!(compare(regex("\\d$", 32), b"a1\n"), Ordering::Equal);
+        assert_ne!(compare(regex("^\\w+$", 32), "é".as_bytes()), Ordering::Equal);
+        assert_eq!(compare(regex("A.C", 16 | 2), b"xa.cx"), Ordering::Equal);
+        assert_eq!(compare(regex("[^\\d\\s]", 0), b"1 x"), Ordering::Equal);
+        assert_eq!(compare(regex("\\Qa.b\\E+", 0), b"a.bb"), Ordering::Equal);
+    }
+}

@@ -10,12 +10,14 @@
 //! - Nothing is awaited per cell, only when a source needs a block.
 
 mod family;
+mod filter;
 pub(crate) mod matcher;
 mod merge;
 mod rows;
 pub(crate) mod trackers;
 
 pub use family::FamilyScanner;
+pub use filter::start_filter;
 pub use merge::Merge;
 pub use rows::{Deadline, FamilySources, Limits, Query, Reached, Row, RowFilter, RowScanner, ScanState};
 

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
+use model::filter::FilterCode;
 use model::query::TimeRange;
 use model::schema::KeepDeletedCells;
 use model::{CellOrder, CellRef};
 
 use super::FamilySettings;
-use super::rows::{FilterCode, FilterSlot, Query};
+use super::rows::{FilterSlot, Query};
 use super::trackers::{Code, Trackers, Versions};
 use crate::error::{Result, StorageError};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::filter::FilterCode;
 use model::query::{Get, Scan, Selection};
 use model::{Cell, CellOrder, CellRef, SeqNo};
 use runtime::clock::Clock;
@@ -12,25 +13,6 @@ use super::family::FamilyScanner;
 use super::{FamilySettings, Merge};
 use crate::error::{Result, StorageError};
 use crate::source::CellSource;
-
-/// What a filter says about a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FilterCode {
-    /// Take it.
-    Include,
-    /// Take it and go to the next column.
-    IncludeAndNextCol,
-    /// Take it and go to the next row.
-    IncludeAndSeekNextRow,
-    /// Leave it.
-    Skip,
-    /// Leave it and go to the next column.
-    NextCol,
-    /// Leave it and go to the next row.
-    NextRow,
-    /// Leave it and go where [`RowFilter::next_cell_hint`] says.
-    SeekNextUsingHint,
-}
 
 /// A running filter. Its methods are called in HBase's order, row by row.
 pub trait RowFilter: Send {

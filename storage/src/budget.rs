@@ -1,0 +1,225 @@
+//! The memory that memtables may take, over all regions of a process.
+//!
+//! Always true
+//! - What is charged is exactly the sum of the living [`Charge`]s, and never above the limit, but for one single write
+//!   that is larger than the limit and finds nothing else charged, and for what a replay brings.
+//! - A writer above the limit waits; it never makes memory grow, and after the wait it is told to try again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use runtime::clock::{Clock, within};
+use tokio::sync::Notify;
+
+use crate::error::{Result, StorageError};
+
+#[derive(Debug)]
+struct Shared {
+    used: Mutex<u64>,
+    limit: u64,
+    freed: Notify,
+    pressed: Notify,
+}
+
+/// A memory budget; clones share it.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+/// Bytes taken from a budget; dropping gives them back.
+#[derive(Debug)]
+pub struct Charge {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// Its bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes over another charge of the same budget.
+    pub fn absorb(&mut self, mut other: Charge) {
+        debug_assert!(Arc::ptr_eq(&self.shared, &other.shared), "charges of one budget");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Gives back all but `bytes`.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        if bytes < self.bytes {
+            self.shared.free(self.bytes - bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shared.free(self.bytes);
+    }
+}
+
+impl Shared {
+    fn free(&self, bytes: u64) {
+        if bytes > 0 {
+            *self.used.lock() -= bytes;
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Whether flushing should begin: 3/4 of the limit, so that writers seldom wait.
+    fn is_pressed(&self, used: u64) -> bool {
+        used >= self.limit - self.limit / 4
+    }
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Budget {
+        let shared = Shared { used: Mutex::new(0), limit, freed: Notify::new(), pressed: Notify::new() };
+        Budget(Arc::new(shared))
+    }
+
+    /// The memtables' share of the memory that a process was given: 40 %.
+    pub fn of_memory(total_bytes: u64) -> Budget {
+        Budget::new(total_bytes / 10 * 4)
+    }
+
+    /// Bytes charged.
+    pub fn used(&self) -> u64 {
+        *self.0.used.lock()
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// An empty charge, to absorb others.
+    pub fn empty(&self) -> Charge {
+        Charge { shared: self.0.clone(), bytes: 0 }
+    }
+
+    /// Takes bytes if there is room.
+    pub fn try_take(&self, bytes: u64) -> Option<Charge> {
+        let mut used = self.0.used.lock();
+        let after = used.saturating_add(bytes);
+        if self.0.is_pressed(after) {
+            // One permit is kept for a flusher that looks later.
+            self.0.pressed.notify_one();
+        }
+        (after <= self.0.limit || *used == 0).then(|| {
+            *used = after;
+            Charge { shared: self.0.clone(), bytes }
+        })
+    }
+
+    /// Takes bytes, waiting for room at most so long; then [`model::ErrorKind::Busy`].
+    pub async fn take(&self, clock: &dyn Clock, bytes: u64, wait: Duration) -> Result<Charge> {
+        if let Some(charge) = self.try_take(bytes) {
+            return Ok(charge);
+        }
+        let waiting = async {
+            loop {
+                let freed = self.0.freed.notified();
+                tokio::pin!(freed);
+                // Registered before the look, so that no freeing in between is missed.
+                freed.as_mut().enable();
+                if let Some(charge) = self.try_take(bytes) {
+                    return charge;
+                }
+                freed.await;
+            }
+        };
+        within(clock, wait, waiting).await.ok_or_else(|| {
+            StorageError::Busy(format!("memtables are full. used=`{}`, limit=`{}`", self.used(), self.0.limit))
+        })
+    }
+
+    /// Takes bytes that exist already, as those of a replay do: never waits and may pass the limit.
+    pub fn take_anyway(&self, bytes: u64) -> Charge {
+        let mut used = self.0.used.lock();
+        *used = used.saturating_add(bytes);
+        if self.0.is_pressed(*used) {
+            self.0.pressed.notify_one();
+        }
+        Charge { shared: self.0.clone(), bytes }
+    }
+
+    /// Whether something should be flushed to make room.
+    pub fn is_pressed(&self) -> bool {
+        self.0.is_pressed(self.used())
+    }
+
+    /// Resolves when something should be flushed; for one flusher.
+    pub async fn pressed(&self) {
+        loop {
+            self.0.pressed.notified().await;
+            if self.is_pressed() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ErrorKind;
+    use runtime::clock::SystemClock;
+
+    #[tokio::test]
+    async fn writers_wait_and_then_are_told_to_try_again() {
+        let budget = Budget::new(100);
+        let mut held = budget.take(&SystemClock, 60, Duration::ZERO).await.expect("room");
+        let more = budget.take(&SystemClock, 50, Duration::from_millis(5)).await;
+        assert_eq!(more.expect_err("full").kind(), ErrorKind::Busy);
+        assert_eq!(budget.used(), 60);
+        held.absorb(budget.try_take(40).expect("exactly full"));
+        assert!(budget.try_take(1).is_none());
+        let waiter = {
+            let budget = budget.clone();
+            runtime::task::spawn("writer", async move { budget.take(&SystemClock, 50, Duration::from_secs(60)).await })
+        };
+        runtime::task::yield_now().await;
+        held.shrink_to(50);
+        assert_eq!(waiter.await.expect("task").expect("room").bytes(), 50);
+        drop(held);
+        assert_eq!(budget.used(), 0);
+        let large = budget.try_take(1000).expect("one oversized write passes alone");
+        assert!(budget.try_take(0).is_none());
+        drop(large);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn accounting_is_exact_under_concurrency() {
+        let budget = Budget::new(1000);
+        let tasks = (1..=8_u64).map(|size| {
+            let budget = budget.clone();
+            runtime::task::spawn("writer", async move {
+                for _ in 0..200 {
+                    let charge = budget.take(&SystemClock, size * 100, Duration::from_secs(60)).await.expect("room");
+                    assert!(budget.used() <= 1000);
+                    runtime::task::yield_now().await;
+                    drop(charge);
+                }
+            })
+        });
+        for task in futures::future::join_all(tasks).await {
+            task.expect("writer");
+        }
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn pressure_is_told_before_the_limit() {
+        let budget = Budget::of_memory(1000);
+        let held = budget.try_take(299).expect("room");
+        assert!(!budget.is_pressed());
+        let more = budget.take_anyway(1);
+        budget.pressed().await;
+        drop((held, more));
+        assert!(!budget.is_pressed());
+    }
+}

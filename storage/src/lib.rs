@@ -9,6 +9,7 @@
 
 pub mod budget;
 pub mod cache;
+pub mod compaction;
 pub mod error;
 pub mod file;
 
@@ -16,6 +17,8 @@ pub mod manifest;
 pub mod memtable;
 pub mod mvcc;
 pub mod nonce;
+#[cfg(any(test, feature = "testing"))]
+pub mod oracle;
 pub mod read;
 pub mod row_lock;
 pub mod source;

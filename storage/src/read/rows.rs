@@ -274,6 +274,8 @@ pub struct RowScanner {
     joined: Vec<FamilyScanner>,
     /// The row whose joined families are not read to the end.
     joined_row: Option<Bytes>,
+    /// The last result was cut inside the main families of its row: an empty rest does not make it a row left out.
+    cut: bool,
     started: bool,
     ended: bool,
     rows_scanned: u64,
@@ -313,6 +315,7 @@ impl RowScanner {
             families: main,
             joined,
             joined_row: None,
+            cut: false,
             started: false,
             ended: false,
             rows_scanned: 0,
@@ -430,6 +433,7 @@ impl RowScanner {
         }
         loop {
             let bytes_before = sink.bytes;
+            let continued = std::mem::take(&mut self.cut);
             sink.cells.clear();
             if self.joined_row.is_some() {
                 if self.read_joined(sink).await? {
@@ -466,11 +470,12 @@ impl RowScanner {
                     let why = "a filter that judges whole rows cannot be used with a scan that cuts rows";
                     return Err(StorageError::Invalid(why.to_owned()));
                 }
+                self.cut = continued || !sink.cells.is_empty();
                 return Ok(Step::Piece);
             }
             self.rows_scanned += 1;
             let more = self.position().is_some_and(|row| !self.is_behind(row));
-            let mut excluded = sink.cells.is_empty();
+            let mut excluded = sink.cells.is_empty() && !continued;
             if let Some(filter) = &mut self.filter {
                 if whole_rows {
                     filter.filter_row_cells(&mut sink.cells)?;
@@ -497,7 +502,8 @@ impl RowScanner {
             }
             if !self.joined.is_empty() {
                 self.enter_joined(first.row()).await?;
-                if self.joined_row.is_some() && self.read_joined(sink).await? {
+                let full = sink.full() && !sink.cells.is_empty();
+                if self.joined_row.is_some() && (full || self.read_joined(sink).await?) {
                     return Ok(Step::Piece);
                 }
             }

@@ -16,20 +16,8 @@ use parking_lot::Mutex;
 use runtime::clock::Clock;
 use tokio::sync::watch;
 
-/// Bounds of a window.
-#[derive(Clone, Copy, Debug)]
-pub struct NonceSettings {
-    /// How long a finished nonce is remembered.
-    pub window: Duration,
-    /// How many finished nonces are remembered at most; 24 bytes each, beside the map.
-    pub count_max: usize,
-}
-
-impl Default for NonceSettings {
-    fn default() -> Self {
-        NonceSettings { window: Duration::from_secs(300), count_max: 100_000 }
-    }
-}
+/// Most finished nonces remembered; 24 bytes each, beside the map.
+pub const NONCES_MAX: usize = 1 << 17;
 
 #[derive(Debug)]
 enum Known {
@@ -50,7 +38,8 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
-    settings: NonceSettings,
+    window: Duration,
+    count_max: usize,
 }
 
 impl Shared {
@@ -64,8 +53,8 @@ impl Shared {
 
     fn expire(&self, state: &mut State, now: Duration) {
         while let Some((since, nonce)) = state.finished.front().copied() {
-            let old = now.saturating_sub(since) >= self.settings.window;
-            if !old && state.finished.len() <= self.settings.count_max {
+            let old = now.saturating_sub(since) >= self.window;
+            if !old && state.finished.len() <= self.count_max {
                 break;
             }
             state.dropped_early += u64::from(!old);
@@ -77,20 +66,11 @@ impl Shared {
 
 /// The nonce window of one region; clones share it.
 #[derive(Clone, Debug)]
-pub struct Nonces(Arc<Shared>);
+pub struct NonceWindow(Arc<Shared>);
 
-/// What [`Nonces::begin`] found.
+/// The right to carry an operation out. Dropped without [`Attempt::done`], it failed and left nothing.
 #[derive(Debug)]
-pub enum Attempt {
-    /// Nobody has done it: carry it out, then [`Running::finish`].
-    First(Running),
-    /// It has been carried out: answer with a read.
-    Repeated,
-}
-
-/// An attempt under way. Dropping it unfinished says that it failed and left nothing.
-#[derive(Debug)]
-pub struct Running {
+pub struct Attempt {
     shared: Arc<Shared>,
     nonce: Nonce,
     finished: bool,
@@ -98,15 +78,15 @@ pub struct Running {
     _settled: watch::Sender<()>,
 }
 
-impl Running {
+impl Attempt {
     /// The operation happened.
-    pub fn finish(mut self) {
+    pub fn done(mut self) {
         self.finished = true;
         self.shared.finish(&mut self.shared.state.lock(), self.nonce);
     }
 }
 
-impl Drop for Running {
+impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.finished {
             self.shared.state.lock().known.remove(&self.nonce);
@@ -114,26 +94,30 @@ impl Drop for Running {
     }
 }
 
-impl Nonces {
+impl NonceWindow {
     /// An empty window.
-    pub fn new(clock: Arc<dyn Clock>, settings: NonceSettings) -> Nonces {
-        Nonces(Arc::new(Shared { state: Mutex::default(), clock, settings }))
+    pub fn new(clock: Arc<dyn Clock>, window: Duration) -> NonceWindow {
+        NonceWindow::bounded(clock, window, NONCES_MAX)
     }
 
-    /// Starts an attempt; waits while another one with the same nonce runs.
-    pub async fn begin(&self, nonce: Nonce) -> Attempt {
+    fn bounded(clock: Arc<dyn Clock>, window: Duration, count_max: usize) -> NonceWindow {
+        NonceWindow(Arc::new(Shared { state: Mutex::default(), clock, window, count_max }))
+    }
+
+    /// Begins an operation; `None` says that it has happened already. Waits while another attempt runs.
+    pub async fn begin(&self, nonce: Nonce) -> Option<Attempt> {
         loop {
             let mut running = {
                 let mut state = self.0.state.lock();
                 self.0.expire(&mut state, self.0.clock.monotonic());
                 match state.known.get(&nonce) {
-                    Some(Known::Finished) => return Attempt::Repeated,
+                    Some(Known::Finished) => return None,
                     Some(Known::Running(settled)) => settled.clone(),
                     None => {
                         let (sender, receiver) = watch::channel(());
                         state.known.insert(nonce, Known::Running(receiver));
                         let shared = self.0.clone();
-                        return Attempt::First(Running { shared, nonce, finished: false, _settled: sender });
+                        return Some(Attempt { shared, nonce, finished: false, _settled: sender });
                     }
                 }
             };
@@ -169,29 +153,25 @@ mod tests {
         Nonce { group: 1, nonce }
     }
 
-    fn window(count_max: usize) -> (Arc<ManualClock>, Nonces) {
+    fn window(count_max: usize) -> (Arc<ManualClock>, NonceWindow) {
         let clock = Arc::new(ManualClock::new(1000));
-        let settings = NonceSettings { window: Duration::from_secs(10), count_max };
-        (clock.clone(), Nonces::new(clock, settings))
+        (clock.clone(), NonceWindow::bounded(clock, Duration::from_secs(10), count_max))
     }
 
-    async fn first(nonces: &Nonces, number: u64) -> Running {
-        match nonces.begin(nonce(number)).await {
-            Attempt::First(running) => running,
-            Attempt::Repeated => panic!("nonce {number} is known"),
-        }
+    async fn first(nonces: &NonceWindow, number: u64) -> Attempt {
+        nonces.begin(nonce(number)).await.expect("not known")
     }
 
     #[tokio::test]
     async fn finished_once_failed_again_and_forgotten_with_age() {
         let (clock, nonces) = window(10);
         drop(first(&nonces, 1).await);
-        first(&nonces, 1).await.finish();
-        assert!(matches!(nonces.begin(nonce(1)).await, Attempt::Repeated));
+        first(&nonces, 1).await.done();
+        assert!(nonces.begin(nonce(1)).await.is_none());
         clock.advance_ms(9_999);
-        assert!(matches!(nonces.begin(nonce(1)).await, Attempt::Repeated));
+        assert!(nonces.begin(nonce(1)).await.is_none());
         clock.advance_ms(1);
-        first(&nonces, 1).await.finish();
+        first(&nonces, 1).await.done();
         assert_eq!((nonces.finished(), nonces.dropped_early()), (vec![nonce(1)], 0));
     }
 
@@ -203,7 +183,7 @@ mod tests {
             nonces.remember(nonce(number));
         }
         assert_eq!((nonces.finished(), nonces.dropped_early()), (vec![nonce(3), nonce(4), nonce(5)], 2));
-        first(&nonces, 1).await.finish();
+        first(&nonces, 1).await.done();
     }
 
     #[tokio::test]
@@ -219,12 +199,9 @@ mod tests {
             if fails {
                 drop(running);
             } else {
-                running.finish();
+                running.done();
             }
-            match waiter.await.expect("waiter") {
-                Attempt::First(again) => assert!(fails, "dropping {again:?} lets the next one in"),
-                Attempt::Repeated => assert!(!fails),
-            }
+            assert_eq!(waiter.await.expect("waiter").is_some(), fails, "only a failure lets the next one in");
         }
     }
 }

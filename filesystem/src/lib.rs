@@ -14,6 +14,8 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod faulty;
 pub mod local;
 pub mod memory;
 mod path;

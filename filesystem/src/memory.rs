@@ -29,6 +29,18 @@ impl MemoryFilesystem {
     pub fn new() -> MemoryFilesystem {
         MemoryFilesystem::default()
     }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn log_len(&self, path: &str) -> Option<usize> {
+        self.0.lock().logs.get(path).map(|log| log.lock().len())
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn cut_log(&self, path: &str, len: usize) {
+        if let Some(log) = self.0.lock().logs.get(path) {
+            log.lock().truncate(len);
+        }
+    }
 }
 
 fn slice(data: &Bytes, offset: u64, len: usize) -> Bytes {

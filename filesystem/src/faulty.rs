@@ -1,0 +1,321 @@
+//! A root in memory on which a test makes one step go wrong, or the machine stop.
+//!
+//! Steps are the operations that change storage, counted from 0 in the order they arrive; reads do not count.
+//!
+//! Always true
+//! - After a stop nothing changes any more: every operation through the wrapper fails. What survives is
+//!   [`FaultyFilesystem::root`]: everything confirmed, and of unsynced log bytes only what the fault says.
+//! - A fault tells the truth: a failure that is not [`ErrorKind::Unknown`] left nothing behind that counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::memory::MemoryFilesystem;
+use crate::*;
+
+/// What becomes of the step that the fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is not done.
+    Before,
+    /// A log append or sync is half done; anything else is not done, and the answer leaves that open.
+    Torn,
+    /// It is done, and the answer is lost.
+    After,
+}
+
+/// A fault at one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The step.
+    pub step: u64,
+    /// What becomes of it.
+    pub effect: Effect,
+    /// Whether the machine stops there; otherwise the next steps work again.
+    pub stop: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    steps: u64,
+    fault: Option<Fault>,
+    stopped: bool,
+    /// Durable length of each log.
+    synced: HashMap<String, usize>,
+    names: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    root: MemoryFilesystem,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn stop(&self, state: &mut State, torn: Option<&str>) {
+        state.stopped = true;
+        for (path, synced) in &state.synced {
+            let len = self.root.log_len(path).unwrap_or(0);
+            let keep = if torn == Some(path) { synced + len.saturating_sub(*synced).div_ceil(2) } else { *synced };
+            self.root.cut_log(path, keep);
+        }
+    }
+
+    fn check(&self, path: &str) -> Result<()> {
+        if self.state.lock().stopped {
+            return Err(Error::new(ErrorKind::Unavailable, path, "the machine has stopped"));
+        }
+        Ok(())
+    }
+
+    /// Counts a step and does it as the plan says. `work` gets whether it is to be torn.
+    fn step<T>(&self, what: &str, path: &str, work: impl FnOnce(&mut State, bool) -> Option<Result<T>>) -> Result<T> {
+        let mut state = self.state.lock();
+        if state.stopped {
+            return Err(Error::new(ErrorKind::Unavailable, path, "the machine has stopped"));
+        }
+        let number = state.steps;
+        state.steps += 1;
+        state.names.push(format!("{what} {path}"));
+        let Some(fault) = state.fault.filter(|fault| fault.step == number) else {
+            return work(&mut state, false).expect("only a torn step gives no answer");
+        };
+        match fault.effect {
+            Effect::Before => {}
+            Effect::Torn => drop(work(&mut state, true)),
+            Effect::After => drop(work(&mut state, false)),
+        }
+        if fault.stop {
+            self.stop(&mut state, (fault.effect == Effect::Torn).then_some(path));
+        }
+        let kind = if fault.effect == Effect::Before { ErrorKind::Unavailable } else { ErrorKind::Unknown };
+        Err(Error::new(kind, path, format!("fault at step {number}, {what}: {:?}", fault.effect)))
+    }
+
+    /// A step on the root that is done as a whole or not at all.
+    fn whole<T>(&self, what: &str, path: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        use futures::FutureExt;
+        self.step(what, path, |_, torn| {
+            (!torn).then(|| work.now_or_never().expect("the memory back end answers at once"))
+        })
+    }
+}
+
+/// See the module's text. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct FaultyFilesystem(Arc<Shared>);
+
+impl FaultyFilesystem {
+    /// An empty root without faults.
+    pub fn new() -> FaultyFilesystem {
+        FaultyFilesystem::default()
+    }
+
+    /// Starts from a root, as after a restart.
+    pub fn over(root: MemoryFilesystem) -> FaultyFilesystem {
+        FaultyFilesystem(Arc::new(Shared { root, state: Mutex::default() }))
+    }
+
+    /// Plans a fault; replaces an earlier plan.
+    pub fn plan(&self, fault: Fault) {
+        self.0.state.lock().fault = Some(fault);
+    }
+
+    /// Steps counted so far.
+    pub fn steps(&self) -> u64 {
+        self.0.state.lock().steps
+    }
+
+    /// Name of a step, for a test's message.
+    pub fn step_name(&self, step: u64) -> Option<String> {
+        self.0.state.lock().names.get(step as usize).cloned()
+    }
+
+    /// Whether the machine has stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.0.state.lock().stopped
+    }
+
+    /// The machine stops now; unsynced log bytes are gone.
+    pub fn stop(&self) {
+        self.0.stop(&mut self.0.state.lock(), None);
+    }
+
+    /// What is on storage.
+    pub fn root(&self) -> MemoryFilesystem {
+        self.0.root.clone()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyBlobWriter {
+    shared: Arc<Shared>,
+    path: String,
+    inner: Box<dyn BlobWriter>,
+}
+
+#[async_trait]
+impl BlobWriter for FaultyBlobWriter {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        let inner = &mut self.inner;
+        self.shared.whole("blob write", &self.path, async move { inner.write(data).await })
+    }
+
+    async fn finish(self: Box<Self>) -> Result<u64> {
+        let FaultyBlobWriter { shared, path, inner } = *self;
+        shared.whole("blob finish", &path, inner.finish())
+    }
+
+    async fn abort(self: Box<Self>) {
+        self.inner.abort().await;
+    }
+}
+
+#[derive(Debug)]
+struct FaultyLogWriter {
+    shared: Arc<Shared>,
+    path: String,
+    inner: Box<dyn LogWriter>,
+}
+
+#[async_trait]
+impl LogWriter for FaultyLogWriter {
+    async fn append(&mut self, data: Bytes) -> Result<()> {
+        use futures::FutureExt;
+        let inner = &mut self.inner;
+        self.shared.step("log append", &self.path, |_, torn| {
+            let data = if torn { data.slice(..data.len() / 2) } else { data };
+            Some(inner.append(data).now_or_never().expect("the memory back end answers at once"))
+        })
+    }
+
+    async fn sync(&mut self) -> Result<()> {
+        let (shared, path) = (&self.shared, &self.path);
+        shared.step("log sync", path, |state, torn| {
+            if torn {
+                return None;
+            }
+            state.synced.insert(path.clone(), shared.root.log_len(path).unwrap_or(0));
+            Some(Ok(()))
+        })
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+}
+
+#[async_trait]
+impl Filesystem for FaultyFilesystem {
+    async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome> {
+        self.0.whole("put", path, self.0.root.put_if_absent(path, data))
+    }
+
+    async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>> {
+        let inner = self.0.whole("blob create", path, self.0.root.create_blob(path))?;
+        Ok(Box::new(FaultyBlobWriter { shared: self.0.clone(), path: path.to_owned(), inner }))
+    }
+
+    async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
+        self.0.check(path)?;
+        self.0.root.open(path).await
+    }
+
+    async fn size(&self, path: &str) -> Result<Option<u64>> {
+        self.0.check(path)?;
+        self.0.root.size(path).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        self.0.whole("delete", path, self.0.root.delete(path))
+    }
+
+    async fn delete_register(&self, path: &str) -> Result<()> {
+        self.0.whole("register delete", path, self.0.root.delete_register(path))
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<PutOutcome> {
+        self.0.whole("rename", from, self.0.root.rename(from, to))
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
+        self.0.check(folder)?;
+        self.0.root.list(folder).await
+    }
+
+    async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {
+        self.0.whole("register create", path, self.0.root.register_create(path, head, body))
+    }
+
+    async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>> {
+        self.0.check(path)?;
+        self.0.root.register_read(path).await
+    }
+
+    async fn register_swap(
+        &self,
+        path: &str,
+        expected: &Version,
+        head: &str,
+        body: Option<Bytes>,
+    ) -> Result<SwapOutcome> {
+        self.0.whole("register swap", path, self.0.root.register_swap(path, expected, head, body))
+    }
+
+    async fn log_create(&self, path: &str) -> Result<LogOutcome> {
+        Ok(match self.0.whole("log create", path, self.0.root.log_create(path))? {
+            LogOutcome::Exists => LogOutcome::Exists,
+            LogOutcome::Created(inner) => {
+                self.0.state.lock().synced.entry(path.to_owned()).or_default();
+                LogOutcome::Created(Box::new(FaultyLogWriter { shared: self.0.clone(), path: path.to_owned(), inner }))
+            }
+        })
+    }
+
+    async fn lock_root(&self, holder: &str) -> Result<LockOutcome> {
+        self.0.root.lock_root(holder).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn conforms_without_faults() {
+        conformance::run_all(async || Arc::new(FaultyFilesystem::new()) as Arc<dyn Filesystem>).await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_keeps_what_was_synced_and_of_the_rest_what_the_fault_says() {
+        for (effect, left) in [(Effect::Before, "abcd"), (Effect::Torn, "abcdef"), (Effect::After, "abcdefgh")] {
+            let fs = FaultyFilesystem::new();
+            fs.plan(Fault { step: 4, effect, stop: true });
+            let LogOutcome::Created(mut log) = fs.log_create("l").await.expect("create") else { panic!("new") };
+            log.append("abcd".into()).await.expect("append");
+            log.sync().await.expect("sync");
+            log.append("efgh".into()).await.expect("append");
+            assert_eq!(fs.read_at("l", 0, 100).await.expect("read"), "abcdefgh", "seen before it is durable");
+            assert!(log.sync().await.is_err());
+            assert!(fs.is_stopped() && log.append("x".into()).await.is_err() && fs.size("l").await.is_err());
+            assert_eq!(fs.root().read_at("l", 0, 100).await.expect("read"), left);
+            assert_eq!(fs.step_name(4).expect("name"), "log sync l");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_passing_fault_hits_one_step() {
+        for (effect, kind) in [(Effect::Before, ErrorKind::Unavailable), (Effect::After, ErrorKind::Unknown)] {
+            let fs = FaultyFilesystem::new();
+            fs.plan(Fault { step: 0, effect, stop: false });
+            assert_eq!(fs.put_if_absent("a", "1".into()).await.expect_err("fault").kind(), kind);
+            let again = fs.put_if_absent("a", "1".into()).await.expect("works");
+            assert_eq!(again == PutOutcome::Exists, effect == Effect::After);
+            assert_eq!(fs.steps(), 2);
+        }
+    }
+}

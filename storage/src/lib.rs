@@ -20,6 +20,7 @@ pub mod nonce;
 #[cfg(any(test, feature = "testing"))]
 pub mod oracle;
 pub mod read;
+pub mod region;
 pub mod row_lock;
 pub mod source;
 pub mod wal;

@@ -263,6 +263,11 @@ impl HFileReader {
         self.info_long("MAX_SEQ_ID_KEY").and_then(|value| u64::try_from(value).ok()).map(SeqNo)
     }
 
+    /// Smallest timestamp of a put inside, if the file says.
+    pub fn earliest_put_ms(&self) -> Option<i64> {
+        self.info_long("EARLIEST_PUT_TS")
+    }
+
     /// Whether cells have tags.
     pub fn has_tags(&self) -> bool {
         self.suffix.tags

@@ -218,6 +218,11 @@ impl HFileWriter {
         self.cells
     }
 
+    /// Bytes made and not yet taken.
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
     /// Bytes made so far.
     pub fn len(&self) -> u64 {
         self.offset

@@ -1,0 +1,208 @@
+//! One region: opens on a filesystem with no server around it.
+//!
+//! ```text
+//! write  lock the row → read what it needs → seqno and log position in one critical section → durable → apply → visible
+//! flush  wait for begun writes, freeze the memtables → a file per family → manifest commit → publish → the log may forget
+//! read   pin the read point and the version (no locks after) → merge → rows
+//! ```
+//!
+//! Always true
+//! - A cell is visible only after its log entry is as durable as asked; a write that failed is never applied.
+//! - A row's lock is held until its write is visible, so a read-modify-write sees every earlier write of the row.
+//! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it.
+
+mod open;
+mod persist;
+mod prepare;
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use filesystem::Filesystem;
+use model::region::RegionInfo;
+use model::schema::TableDescriptor;
+use model::{CellOrder, SeqNo};
+use parking_lot::{Mutex, RwLock};
+use runtime::Runtime;
+
+use crate::budget::{Budget, Charge};
+use crate::cache::BlockCache;
+use crate::error::{Result, StorageError};
+use crate::file::reader::HFileReader;
+use crate::manifest::{FileEntry, ManifestHandle};
+use crate::memtable::Memtable;
+use crate::mvcc::Mvcc;
+use crate::nonce::NonceWindow;
+use crate::row_lock::RowLocks;
+use crate::wal::Log;
+
+pub use read::RegionScanner;
+pub use write::Outcome;
+
+/// Bounds of a region.
+#[derive(Clone, Debug)]
+pub struct RegionSettings {
+    /// Memtable bytes at which a flush is wanted (`hbase.hregion.memstore.flush.size`).
+    pub flush_bytes: u64,
+    /// Memtable bytes at which writes are refused with Busy; a flush is behind.
+    pub blocking_bytes: u64,
+    /// Largest cell in bytes (`hbase.server.keyvalue.maxsize`); 0 means no limit.
+    pub cell_bytes_max: usize,
+    /// How long a nonce is remembered, in milliseconds.
+    pub nonce_window_ms: u64,
+    /// How long a write waits for memory before it is refused with Busy, in milliseconds.
+    pub memory_wait_ms: u64,
+}
+
+impl Default for RegionSettings {
+    fn default() -> Self {
+        RegionSettings {
+            flush_bytes: 128 << 20,
+            blocking_bytes: 512 << 20,
+            cell_bytes_max: 10 << 20,
+            nonce_window_ms: 5 * 60 * 1000,
+            memory_wait_ms: 5000,
+        }
+    }
+}
+
+/// What a region needs of its host.
+#[derive(Clone, Debug)]
+pub struct RegionContext {
+    /// Clock, randomness, fault points.
+    pub runtime: Runtime,
+    /// The data root.
+    pub fs: Arc<dyn Filesystem>,
+    /// The host's log stream.
+    pub log: Log,
+    /// Memory for memtables, shared by the host's regions.
+    pub budget: Budget,
+    /// The block cache.
+    pub cache: Arc<BlockCache>,
+    /// Bounds.
+    pub settings: RegionSettings,
+}
+
+/// A listed file with its open reader.
+#[derive(Debug)]
+struct StoreFile {
+    entry: FileEntry,
+    reader: Arc<HFileReader>,
+}
+
+/// One family as readers see it. Replaced as a whole, never changed.
+#[derive(Clone, Debug)]
+struct StoreVersion {
+    active: Arc<Memtable>,
+    /// Being flushed, newest first.
+    frozen: Vec<Arc<Memtable>>,
+    /// Oldest first.
+    files: Vec<Arc<StoreFile>>,
+}
+
+type Version = BTreeMap<Bytes, StoreVersion>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Region {
+    ctx: RegionContext,
+    info: RegionInfo,
+    encoded: Bytes,
+    epoch: u64,
+    order: CellOrder,
+    descriptor: RwLock<Arc<TableDescriptor>>,
+    mvcc: Mvcc,
+    row_locks: RowLocks,
+    nonces: NonceWindow,
+    /// Held shared from taking a seqno until the write is applied; alone while memtables are frozen.
+    updates: Arc<tokio::sync::RwLock<()>>,
+    /// Makes log order seqno order.
+    submit: Mutex<()>,
+    version: RwLock<Arc<Version>>,
+    manifest: tokio::sync::Mutex<ManifestHandle>,
+    /// One flush or compaction commit at a time.
+    persisting: tokio::sync::Mutex<()>,
+    closing: AtomicBool,
+    /// Budget taken by the active memtables.
+    charge: Mutex<Charge>,
+}
+
+impl Region {
+    /// Identity and range.
+    pub fn info(&self) -> &RegionInfo {
+        &self.info
+    }
+
+    /// The epoch it is open under.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The table's descriptor.
+    pub fn descriptor(&self) -> Arc<TableDescriptor> {
+        self.descriptor.read().clone()
+    }
+
+    /// Bytes in memtables.
+    pub fn memtable_bytes(&self) -> u64 {
+        let version = self.version.read().clone();
+        version
+            .values()
+            .map(|store| store.active.bytes() + store.frozen.iter().map(|table| table.bytes()).sum::<u64>())
+            .sum()
+    }
+
+    /// Whether the memtables have reached the size to be flushed.
+    pub fn needs_flush(&self) -> bool {
+        let wanted = self.descriptor().memtable_flush_bytes().unwrap_or(self.ctx.settings.flush_bytes);
+        self.memtable_bytes() >= wanted
+    }
+
+    /// Files of a family, oldest first: name and bytes.
+    pub fn files(&self, family: &[u8]) -> Vec<(String, u64)> {
+        let version = self.version.read().clone();
+        let files = version.get(family).map(|store| store.files.clone()).unwrap_or_default();
+        files.iter().map(|file| (file.entry.name.clone(), file.entry.size)).collect()
+    }
+
+    /// What a reader that starts now sees.
+    pub fn read_point(&self) -> SeqNo {
+        self.mvcc.read_point()
+    }
+
+    fn name(&self) -> String {
+        self.info.to_string()
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(StorageError::Closing(format!("region {}", self.name())));
+        }
+        Ok(())
+    }
+
+    fn check_row(&self, row: &[u8]) -> Result<()> {
+        if row.is_empty() {
+            return Err(StorageError::Invalid("the row is empty".to_owned()));
+        }
+        if !self.info.contains(row) {
+            let row = row[..row.len().min(64)].escape_ascii().to_string();
+            return Err(StorageError::WrongRegion { row, region: self.name() });
+        }
+        Ok(())
+    }
+
+    fn check_family(&self, descriptor: &TableDescriptor, family: &[u8]) -> Result<()> {
+        if descriptor.families.contains_key(family) {
+            return Ok(());
+        }
+        Err(StorageError::NoSuchFamily { family: family.escape_ascii().to_string(), region: self.name() })
+    }
+}

@@ -1,0 +1,181 @@
+//! Creating, opening and closing a region.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use filesystem::Filesystem;
+use model::SeqNo;
+use model::region::RegionInfo;
+use model::schema::TableDescriptor;
+use parking_lot::{Mutex, RwLock};
+use runtime::Runtime;
+
+use super::{Region, RegionContext, StoreFile, StoreVersion};
+use crate::error::{Result, StorageError};
+use crate::file::reader::HFileReader;
+use crate::manifest::ManifestHandle;
+use crate::memtable::Memtable;
+use crate::mvcc::Mvcc;
+use crate::nonce::NonceWindow;
+use crate::row_lock::RowLocks;
+use crate::wal;
+
+/// Path of a store file.
+pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String {
+    let (namespace, table) = (info.table.namespace(), info.table.qualifier());
+    format!("data/{namespace}/{table}/{}/{}/{name}", info.encoded_name(), String::from_utf8_lossy(family))
+}
+
+impl Region {
+    /// Creates a region's manifest, closed and empty. One that exists is left as it is.
+    pub async fn create(
+        fs: &Arc<dyn Filesystem>,
+        runtime: &Runtime,
+        table_id: &str,
+        info: &RegionInfo,
+        descriptor: &TableDescriptor,
+        epoch: u64,
+    ) -> Result<()> {
+        ManifestHandle::create(fs, &runtime.random, table_id, info, descriptor.families.keys().cloned(), epoch).await
+    }
+
+    /// Opens a region under a new epoch: ends the streams that may hold its edits, claims it, replays.
+    ///
+    /// Ending a stream is the right of whoever decides that its writer is gone; the caller must be that.
+    pub async fn open(
+        ctx: RegionContext,
+        info: RegionInfo,
+        table_id: &str,
+        epoch: u64,
+        descriptor: Arc<TableDescriptor>,
+    ) -> Result<Arc<Region>> {
+        let encoded = info.encoded_name();
+        let Some(mut manifest) = ManifestHandle::load(&ctx.fs, &ctx.runtime.random, table_id, &encoded).await? else {
+            let path = crate::manifest::path(table_id, &encoded);
+            return Err(filesystem::Error::new(filesystem::ErrorKind::NotFound, &path, "region has no manifest").into());
+        };
+        let encoded = Bytes::from(encoded);
+        let (mut ended, mut unneeded) = (Vec::new(), Vec::new());
+        for stream in manifest.manifest().needs.clone() {
+            if stream == ctx.log.stream() {
+                // Opened by this process before: its edits are in our own stream, which cannot be ended.
+                return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
+            }
+            let found = wal::fence(&ctx.fs, stream).await?;
+            if found.index.as_ref().is_some_and(|index| index.regions.contains_key(&encoded)) {
+                ended.push(found);
+            } else {
+                unneeded.push(stream);
+            }
+        }
+        manifest.claim(epoch, ctx.log.stream(), &unneeded).await?;
+
+        let order = info.cell_order();
+        let mut last = manifest.manifest().seq_floor;
+        let mut stores = BTreeMap::new();
+        for family in descriptor.families.keys() {
+            let state = manifest.manifest().families.get(family).cloned().unwrap_or_default();
+            let mut files = Vec::new();
+            for entry in state.files {
+                let path = file_path(&info, family, &entry.name);
+                let reader = HFileReader::open(&ctx.fs, &path, entry.size, ctx.cache.clone()).await?;
+                last = last.max(entry.max_seq);
+                files.push(Arc::new(StoreFile { entry, reader: Arc::new(reader) }));
+            }
+            last = last.max(state.flushed);
+            stores.insert(
+                family.clone(),
+                StoreVersion { active: Arc::new(Memtable::new(order)), frozen: Vec::new(), files },
+            );
+        }
+        let nonces = NonceWindow::new(ctx.runtime.clock.clone(), Duration::from_millis(ctx.settings.nonce_window_ms));
+        let flushed =
+            |family: &[u8]| manifest.manifest().families.get(family).map_or(SeqNo::ZERO, |state| state.flushed);
+        let mut replayed = 0;
+        for stream in &ended {
+            // Nonces count also where the cells are flushed already.
+            for entry in wal::replay(&ctx.fs, stream, &encoded, SeqNo::ZERO).await? {
+                last = last.max(entry.seqno);
+                if let Some(nonce) = entry.nonce {
+                    nonces.remember(nonce);
+                }
+                for cell in entry.cells {
+                    if let Some(store) = stores.get(cell.family())
+                        && entry.seqno > flushed(cell.family())
+                    {
+                        replayed += store.active.insert(cell);
+                    }
+                }
+            }
+        }
+        let charge = Mutex::new(ctx.budget.take_anyway(replayed));
+        Ok(Arc::new(Region {
+            nonces,
+            charge,
+            ctx,
+            info,
+            encoded,
+            epoch,
+            order,
+            descriptor: RwLock::new(descriptor),
+            mvcc: Mvcc::new(last),
+            row_locks: RowLocks::default(),
+            updates: Arc::default(),
+            submit: Mutex::new(()),
+            version: RwLock::new(Arc::new(stores)),
+            manifest: tokio::sync::Mutex::new(manifest),
+            persisting: tokio::sync::Mutex::new(()),
+            closing: AtomicBool::new(false),
+        }))
+    }
+
+    /// Takes a changed descriptor: new families start empty, families that are gone are no longer served or listed.
+    pub async fn update(&self, descriptor: Arc<TableDescriptor>) -> Result<()> {
+        let _updates = self.updates.write().await;
+        let mut version = (**self.version.read()).clone();
+        version.retain(|family, _| descriptor.families.contains_key(family));
+        for family in descriptor.families.keys() {
+            version.entry(family.clone()).or_insert_with(|| StoreVersion {
+                active: Arc::new(Memtable::new(self.order)),
+                frozen: Vec::new(),
+                files: Vec::new(),
+            });
+        }
+        let mut manifest = self.manifest.lock().await;
+        let names: Vec<Bytes> = descriptor.families.keys().cloned().collect();
+        manifest
+            .commit(|manifest| {
+                manifest.families.retain(|family, _| names.contains(family));
+                for family in names {
+                    manifest.families.entry(family).or_default();
+                }
+            })
+            .await?;
+        *self.version.write() = Arc::new(version);
+        *self.descriptor.write() = descriptor;
+        Ok(())
+    }
+
+    /// Stops writes, flushes, and gives the region up: the next opening replays nothing.
+    pub async fn close(&self) -> Result<()> {
+        self.closing.store(true, Ordering::Release);
+        // Writes that had begun are applied before this lock is free.
+        drop(self.updates.write().await);
+        if let Err(error) = self.flush().await {
+            self.closing.store(false, Ordering::Release);
+            return Err(error);
+        }
+        let last = self.mvcc.last();
+        self.manifest
+            .lock()
+            .await
+            .commit(|manifest| {
+                manifest.needs.clear();
+                manifest.seq_floor = manifest.seq_floor.max(last);
+            })
+            .await
+    }
+}

@@ -1,0 +1,115 @@
+//! Gets and scans.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::query::{Get, Scan};
+use model::{Cell, SeqNo};
+
+use super::Region;
+use crate::error::Result;
+use crate::read::{FamilySettings, FamilySources, Limits, Query, Row, RowScanner, ScanState, start_filter};
+use crate::source::CellSource;
+
+/// A scan of one region. Keeps what it sees across flushes and compactions.
+#[derive(Debug)]
+pub struct RegionScanner {
+    region: Arc<Region>,
+    rows: RowScanner,
+    held: SeqNo,
+}
+
+impl RegionScanner {
+    /// Reads on. Dropping the future before it is ready leaves the scanner unusable.
+    pub async fn next(&mut self, limits: &Limits, out: &mut Vec<Row>) -> Result<ScanState> {
+        self.rows.next(limits, out).await
+    }
+
+    /// The read point it reads at.
+    pub fn read_point(&self) -> SeqNo {
+        self.held
+    }
+}
+
+impl Drop for RegionScanner {
+    fn drop(&mut self) {
+        self.region.mvcc.release(self.held);
+    }
+}
+
+impl Region {
+    /// One row's cells; none if there is no such row.
+    pub async fn get(self: &Arc<Self>, get: &Get) -> Result<Vec<Cell>> {
+        self.check_open()?;
+        self.check_row(&get.row)?;
+        let mut scanner = self.scan(Query::from(get), None).await?;
+        let mut rows = Vec::new();
+        scanner.next(&Limits::rows(1), &mut rows).await?;
+        Ok(rows.pop().map(|row| row.cells).unwrap_or_default())
+    }
+
+    /// Starts a scan.
+    pub async fn scanner(self: &Arc<Self>, scan: &Scan) -> Result<RegionScanner> {
+        self.check_open()?;
+        self.scan(Query::from(scan), scan.mvcc_read_point.map(SeqNo)).await
+    }
+
+    pub(super) async fn scan(self: &Arc<Self>, query: Query, read_point: Option<SeqNo>) -> Result<RegionScanner> {
+        let descriptor = self.descriptor();
+        for family in query.selection.columns.keys() {
+            self.check_family(&descriptor, family)?;
+        }
+        let filter = start_filter(&query.selection, query.reversed, self.ctx.runtime.random.next_u64())?;
+        // Held before the version is cloned, so that no compaction in between drops what this scan sees.
+        let held = self.mvcc.hold();
+        let mut guard = Held { region: Some(self.clone()), held };
+        let see = if query.selection.read_uncommitted { SeqNo::MAX } else { read_point.unwrap_or(held).min(held) };
+        let version = self.version.read().clone();
+        let row = query.is_get().then(|| query.start_row.clone());
+        let mut families = Vec::new();
+        for (name, store) in version.iter() {
+            let Some(family) = descriptor.families.get(name) else { continue };
+            let wanted = query.selection.columns.get(name);
+            if !query.selection.columns.is_empty() && wanted.is_none() {
+                continue;
+            }
+            let mut sources: Vec<Box<dyn CellSource>> = vec![Box::new(store.active.source())];
+            sources.extend(store.frozen.iter().map(|table| Box::new(table.source()) as Box<dyn CellSource>));
+            for file in store.files.iter().rev() {
+                if let Some(row) = &row {
+                    let single: Option<&Bytes> = wanted
+                        .and_then(|columns| columns.as_ref())
+                        .filter(|set| set.len() == 1)
+                        .and_then(|set| set.first());
+                    let may = match single {
+                        Some(qualifier) => file.reader.may_contain_column(row, qualifier).await?,
+                        None => file.reader.may_contain_row(row).await?,
+                    };
+                    if !may {
+                        continue;
+                    }
+                }
+                sources.push(Box::new(file.reader.source()));
+            }
+            families.push(FamilySources { settings: FamilySettings::from(family), sources });
+        }
+        let now_ms = self.ctx.runtime.clock.now_ms();
+        let rows = RowScanner::new(query, families, filter, self.order, see, now_ms)?;
+        guard.region = None;
+        Ok(RegionScanner { region: self.clone(), rows, held })
+    }
+}
+
+/// Lets a read point go if starting the scan fails.
+struct Held {
+    region: Option<Arc<Region>>,
+    held: SeqNo,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(region) = &self.region {
+            region.mvcc.release(self.held);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use filesystem::Filesystem;
+use filesystem::local::LocalFilesystem;
+use filesystem::memory::MemoryFilesystem;
+use model::mutation::{CheckAndMutate, Condition, Durability, Mutation, MutationKind, Nonce};
+use model::query::{Get, Scan, TimeRange};
+use model::region::RegionInfo;
+use model::schema::{FamilyDescriptor, TableDescriptor};
+use model::{Cell, CellType, ErrorKind, LATEST_TIMESTAMP};
+use runtime::Runtime;
+use runtime::random::SystemRandom;
+
+use super::*;
+use crate::read::Limits;
+use crate::wal::LogSettings;
+
+struct Host {
+    fs: Arc<dyn Filesystem>,
+    runtime: Runtime,
+    settings: RegionSettings,
+    lives: u64,
+}
+
+fn info() -> RegionInfo {
+    RegionInfo::new("t".parse().expect("name"), Bytes::new(), Bytes::new(), 1)
+}
+
+fn table() -> Arc<TableDescriptor> {
+    let table = TableDescriptor::new("t".parse().expect("name"));
+    Arc::new(
+        table.with_family(FamilyDescriptor::new("f").with("VERSIONS", "3")).with_family(FamilyDescriptor::new("g")),
+    )
+}
+
+impl Host {
+    fn new(fs: Arc<dyn Filesystem>) -> Host {
+        Host { fs, runtime: Runtime::system(), settings: RegionSettings::default(), lives: 0 }
+    }
+
+    /// A new life of the process: a new stream, a higher epoch.
+    async fn open(&mut self) -> Arc<Region> {
+        self.lives += 1;
+        let settings = LogSettings { segment_bytes: 4096, ..LogSettings::default() };
+        let log = Log::create(self.fs.clone(), self.runtime.clone(), settings, self.lives).await.expect("log");
+        let ctx = RegionContext {
+            runtime: self.runtime.clone(),
+            fs: self.fs.clone(),
+            log,
+            budget: Budget::new(64 << 20),
+            cache: Arc::new(BlockCache::new(1 << 20)),
+            settings: self.settings.clone(),
+        };
+        Region::create(&self.fs, &self.runtime, "tid", &info(), &table(), 1).await.expect("create");
+        Region::open(ctx, info(), "tid", 1 + self.lives, table()).await.expect("open")
+    }
+}
+
+fn memory() -> Host {
+    Host::new(Arc::new(MemoryFilesystem::new()))
+}
+
+fn put(row: &str, family: &str, qualifier: &str, timestamp: i64, value: &str) -> Mutation {
+    let mut mutation = Mutation::new(MutationKind::Put, Bytes::copy_from_slice(row.as_bytes()));
+    let parts = (row.as_bytes(), family.as_bytes(), qualifier.as_bytes());
+    mutation.cells.push(Cell::put(parts.0, parts.1, parts.2, timestamp, value.as_bytes()).expect("cell"));
+    mutation
+}
+
+fn increment(row: &str, by: i64) -> Mutation {
+    let mut mutation = put(row, "f", "n", LATEST_TIMESTAMP, "");
+    mutation.kind = MutationKind::Increment;
+    mutation.cells = vec![Cell::put(row.as_bytes(), b"f", b"n", LATEST_TIMESTAMP, &by.to_be_bytes()).expect("cell")];
+    mutation
+}
+
+async fn write(region: &Arc<Region>, mutation: Mutation) {
+    assert!(region.mutate(vec![mutation], None).await.expect("write").done);
+}
+
+async fn value(region: &Arc<Region>, row: &str, qualifier: &str) -> Option<String> {
+    let mut get = Get::new(Bytes::copy_from_slice(row.as_bytes()));
+    get.selection.add_column("f", Bytes::copy_from_slice(qualifier.as_bytes()));
+    let cells = region.get(&get).await.expect("get");
+    cells.first().map(|cell| String::from_utf8_lossy(cell.value()).into_owned())
+}
+
+async fn rows(region: &Arc<Region>, scan: &Scan) -> Vec<Vec<Cell>> {
+    let mut scanner = region.scanner(scan).await.expect("scanner");
+    let mut out = Vec::new();
+    while scanner.next(&Limits::rows(7), &mut out).await.expect("next").more {}
+    out.into_iter().map(|row| row.cells).collect()
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_before_and_after_flush_compaction_and_opening() {
+    let folder = tempfile::tempdir().expect("folder");
+    let local = LocalFilesystem::open(folder.path(), Arc::new(SystemRandom)).expect("root");
+    for fs in [Arc::new(MemoryFilesystem::new()) as Arc<dyn Filesystem>, Arc::new(local)] {
+        let mut host = Host::new(fs.clone());
+        let mut region = host.open().await;
+        let mut expected: BTreeMap<String, String> = BTreeMap::new();
+        for round in 0..6 {
+            for i in 0..40 {
+                let (row, text) = (format!("row{:03}", i * 7 % 60), format!("value {round} {i}"));
+                write(&region, put(&row, "f", "q", 1000 + round * 100 + i, &text)).await;
+                expected.insert(row, text);
+            }
+            match round {
+                0 | 3 => region.flush().await.expect("flush"),
+                1 => region = host.open().await, // the old one is dropped without closing
+                2 => {
+                    region.close().await.expect("close");
+                    region = host.open().await;
+                }
+                4 => assert_eq!(region.compact(true).await.expect("compact"), 1),
+                _ => {}
+            }
+            for (row, text) in &expected {
+                assert_eq!(value(&region, row, "q").await.as_ref(), Some(text), "round {round}");
+            }
+            assert_eq!(rows(&region, &Scan::default()).await.len(), expected.len());
+        }
+        region.flush().await.expect("flush");
+        assert_eq!(region.compact(true).await.expect("compact"), 1);
+        assert_eq!(region.files(b"f").len(), 1);
+        assert_eq!(fs.list("data").await.expect("list").len(), 1, "compacted files are gone");
+        assert_eq!(region.memtable_bytes(), 0);
+    }
+}
+
+#[tokio::test]
+async fn reversed_scans_give_the_rows_backwards() {
+    let mut host = memory();
+    let region = host.open().await;
+    for i in 0..30 {
+        write(&region, put(&format!("row{i:02}"), "f", "q", 5, "v")).await;
+        if i == 10 || i == 20 {
+            region.flush().await.expect("flush");
+        }
+    }
+    let mut forward = rows(&region, &Scan::default()).await;
+    forward.reverse();
+    assert_eq!(rows(&region, &Scan { reversed: true, ..Scan::default() }).await, forward);
+}
+
+#[tokio::test]
+async fn deletes_hide_what_they_cover() {
+    let mut host = memory();
+    let region = host.open().await;
+    for timestamp in [10, 20, 30] {
+        write(&region, put("r", "f", "q", timestamp, &timestamp.to_string())).await;
+    }
+    let mut newest = put("r", "f", "q", 0, "");
+    newest.kind = MutationKind::Delete;
+    newest.cells = vec![Cell::new(b"r", b"f", b"q", LATEST_TIMESTAMP, CellType::DELETE, b"").expect("cell")];
+    write(&region, newest).await;
+    assert_eq!(value(&region, "r", "q").await.as_deref(), Some("20"));
+    write(&region, Mutation { timestamp: 15, ..Mutation::new(MutationKind::Delete, "r") }).await;
+    region.flush().await.expect("flush");
+    assert_eq!(value(&region, "r", "q").await.as_deref(), Some("20"));
+    write(&region, Mutation::new(MutationKind::Delete, "r")).await;
+    assert_eq!(value(&region, "r", "q").await, None);
+    region.flush().await.expect("flush");
+    region.compact(true).await.expect("compact");
+    let raw = Scan { raw: true, ..Scan::default() };
+    assert!(rows(&region, &raw).await.is_empty(), "a major compaction leaves neither markers nor what they hide");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn increments_and_checks_are_atomic_under_concurrency() {
+    let mut host = memory();
+    let region = host.open().await;
+    let tasks = (0..8u64).map(|task| {
+        let region = region.clone();
+        runtime::task::spawn("increments", async move {
+            let mut claimed = 0;
+            for i in 0..25 {
+                let nonce = Nonce { group: task + 1, nonce: i + 1 };
+                region.mutate(vec![increment("r", 1)], Some(nonce)).await.expect("increment");
+                // A retry of the same operation counts for nothing.
+                let again = region.mutate(vec![increment("r", 1)], Some(nonce)).await.expect("again");
+                assert_eq!(again.cells.len(), 1);
+                let condition = Condition::Column {
+                    family: "f".into(),
+                    qualifier: Bytes::from(format!("slot{i}")),
+                    op: model::filter::CompareOp::Equal,
+                    comparator: model::filter::Comparator::Binary(Bytes::new()),
+                    time_range: TimeRange::ALL,
+                };
+                let mutations = vec![put("r", "f", &format!("slot{i}"), LATEST_TIMESTAMP, &task.to_string())];
+                let check = CheckAndMutate { row: "r".into(), condition, mutations };
+                claimed += u32::from(region.check_and_mutate(check, None).await.expect("check").done);
+            }
+            claimed
+        })
+    });
+    let claimed: u32 = futures::future::join_all(tasks).await.into_iter().map(|task| task.expect("task")).sum();
+    assert_eq!(claimed, 25, "each slot is taken once");
+    let region = host.open().await; // from the log
+    let cells = region.get(&Get::new("r")).await.expect("get");
+    let counter = cells.iter().find(|cell| cell.qualifier() == b"n").expect("counter");
+    assert_eq!(counter.value(), 200i64.to_be_bytes());
+    // The nonce is in the log: a retry after the restart still counts for nothing.
+    region.mutate(vec![increment("r", 1)], Some(Nonce { group: 1, nonce: 25 })).await.expect("retry");
+    let cells = region.get(&Get::new("r")).await.expect("get");
+    assert_eq!(cells.iter().find(|cell| cell.qualifier() == b"n").expect("counter").value(), 200i64.to_be_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_of_two_families_is_seen_whole_or_not_at_all() {
+    let mut host = memory();
+    let region = host.open().await;
+    let writer = {
+        let region = region.clone();
+        runtime::task::spawn("writer", async move {
+            for i in 0..300 {
+                let mut both = put("r", "f", "q", 1000 + i, &i.to_string());
+                both.cells.extend(put("r", "g", "q", 1000 + i, &i.to_string()).cells);
+                write(&region, both).await;
+                if i % 50 == 49 {
+                    region.flush().await.expect("flush");
+                }
+                if i % 100 == 99 {
+                    region.compact(true).await.expect("compact");
+                }
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let cells = region.get(&Get::new("r")).await.expect("get");
+        assert!(cells.is_empty() || cells.len() == 2 && cells[0].value() == cells[1].value(), "{cells:?}");
+    }
+    writer.await.expect("writer");
+}
+
+#[tokio::test]
+async fn a_scanner_keeps_what_it_saw_across_flush_and_compaction() {
+    let mut host = memory();
+    let region = host.open().await;
+    for i in 0..50 {
+        write(&region, put(&format!("row{i:02}"), "f", "q", 5, "old")).await;
+    }
+    region.flush().await.expect("flush");
+    let mut scanner = region.scanner(&Scan::default()).await.expect("scanner");
+    let mut seen = Vec::new();
+    scanner.next(&Limits::rows(10), &mut seen).await.expect("next");
+    for i in 0..50 {
+        write(&region, put(&format!("row{i:02}"), "f", "q", 6, "new")).await;
+        write(&region, put(&format!("row{i:02}x"), "f", "q", 6, "new")).await;
+    }
+    region.flush().await.expect("flush");
+    region.compact(true).await.expect("compact");
+    while scanner.next(&Limits::rows(10), &mut seen).await.expect("next").more {}
+    assert_eq!(seen.len(), 50);
+    assert!(seen.iter().all(|row| row.cells[0].value() == b"old"));
+}
+
+#[tokio::test]
+async fn wrong_requests_are_refused_with_a_kind() {
+    let mut host = memory();
+    host.settings.cell_bytes_max = 1000;
+    let region = host.open().await;
+    let refuse = async |mutation: Mutation| region.mutate(vec![mutation], None).await.expect_err("refused").kind();
+    assert_eq!(refuse(put("r", "nope", "q", 1, "v")).await, ErrorKind::NotFound);
+    assert_eq!(refuse(put("r", "f", "q", 1, &"x".repeat(1000))).await, ErrorKind::Invalid);
+    write(&region, put("r", "f", "n", 1, "short")).await;
+    assert_eq!(refuse(increment("r", 1)).await, ErrorKind::Invalid);
+    let mut get = Get::new("r");
+    get.selection.add_family("nope");
+    assert_eq!(region.get(&get).await.expect_err("refused").kind(), ErrorKind::NotFound);
+    region.close().await.expect("close");
+    assert_eq!(region.get(&Get::new("r")).await.expect_err("closed").kind(), ErrorKind::NotServing);
+}
+
+#[tokio::test]
+async fn an_overtaken_region_can_neither_log_nor_commit() {
+    let mut host = memory();
+    let old = host.open().await;
+    write(&old, put("r", "f", "q", 1, "kept")).await;
+    let new = host.open().await;
+    assert_eq!(value(&new, "r", "q").await.as_deref(), Some("kept"));
+    let late = old.mutate(vec![put("r", "f", "q", 2, "late")], None).await.expect_err("fenced");
+    assert_eq!(late.kind(), ErrorKind::Fenced);
+    assert_eq!(old.flush().await.expect_err("fenced").kind(), ErrorKind::Fenced);
+    new.flush().await.expect("flush");
+    assert_eq!(value(&new, "r", "q").await.as_deref(), Some("kept"));
+}
+
+#[tokio::test]
+async fn unlogged_writes_are_lost_with_the_process_and_kept_by_a_flush() {
+    let mut host = memory();
+    let region = host.open().await;
+    write(&region, Mutation { durability: Durability::SkipWal, ..put("a", "f", "q", 1, "v") }).await;
+    region.flush().await.expect("flush");
+    write(&region, Mutation { durability: Durability::SkipWal, ..put("b", "f", "q", 1, "v") }).await;
+    assert_eq!(value(&region, "b", "q").await.as_deref(), Some("v"));
+    let region = host.open().await;
+    assert_eq!(value(&region, "a", "q").await.as_deref(), Some("v"));
+    assert_eq!(value(&region, "b", "q").await, None);
+}

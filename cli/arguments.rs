@@ -6,9 +6,7 @@
 //! - Every flag has an environment variable `FERROBASE_<FLAG>`.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -49,27 +47,9 @@ pub struct Global {
     /// How much to log: error, warn, info, debug, trace, or a filter such as storage=debug
     #[arg(long, global = true, env = "FERROBASE_LOG_LEVEL", default_value = "warn")]
     pub log_level: String,
-    /// How log lines look
-    #[arg(long, global = true, env = "FERROBASE_LOG_FORMAT", value_enum, default_value = "text")]
-    pub log_format: LogFormat,
     /// How results look
     #[arg(long, global = true, env = "FERROBASE_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
-    /// Print results only
-    #[arg(short, long, global = true, env = "FERROBASE_QUIET")]
-    pub quiet: bool,
-    /// Colour on a terminal; NO_COLOR is obeyed
-    #[arg(long, global = true, env = "FERROBASE_COLOR", value_enum, default_value = "auto")]
-    pub color: Color,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// How results look.
@@ -83,96 +63,47 @@ pub enum Format {
     Jsonl,
 }
 
-/// When to use colour.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Color {
-    /// On a terminal.
-    Auto,
-    /// Never.
-    Never,
-}
-
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run master, region server and META in one process over one data folder
-    Standalone(Standalone),
-    /// Talk to a server in the HBase shell's words
-    Shell(Shell),
-    /// Print version, formats and the HBase level spoken
+    /// Look into files, without changing anything
+    Inspect {
+        /// What to look into
+        #[command(subcommand)]
+        what: Inspect,
+    },
+    /// Print the version
     Version,
 }
 
-/// Flags of `standalone`.
+/// What `inspect` looks into.
+#[derive(Debug, Subcommand)]
+pub enum Inspect {
+    /// A store file: HBase's, or Ferrobase's own
+    Hfile(Hfile),
+}
+
+/// Flags of `inspect hfile`, with HBase's letters.
 #[derive(Debug, Args)]
-pub struct Standalone {
-    /// Folder of the data
-    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "PATH")]
-    pub data: String,
-    /// Address to listen on; any but a loopback one needs --insecure
-    #[arg(long, env = "FERROBASE_BIND", default_value = "127.0.0.1", value_name = "IP")]
-    pub bind: IpAddr,
-    /// Listen on an address that other machines reach, without any security
-    #[arg(long, env = "FERROBASE_INSECURE")]
-    pub insecure: bool,
-    /// Port of the service; 0 takes a free one
-    #[arg(long, env = "FERROBASE_PORT", default_value = "16000", value_name = "N")]
-    pub port: u16,
-    /// Port of /health, /ready and /metrics; 0 takes a free one, `off` closes it
-    #[arg(long, env = "FERROBASE_HTTP_PORT", default_value = "16010", value_name = "N", value_parser = optional_port)]
-    pub http_port: OptionalPort,
-    /// Memory for memtables, block cache and requests together; default a quarter of RAM or of the cgroup's limit
-    #[arg(long, env = "FERROBASE_MEMORY", value_name = "SIZE", value_parser = size)]
-    pub memory: Option<u64>,
-    /// File that tells, as JSON, pid and ports once the server is ready
-    #[arg(long, env = "FERROBASE_READY_FILE", value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
-    /// Take the data folder over from a holder that is paused
-    #[arg(long, env = "FERROBASE_TAKE_OVER")]
-    pub take_over: bool,
-}
-
-/// Flags of `shell`.
-#[derive(Debug, Args)]
-pub struct Shell {
-    /// Script to run
-    pub file: Option<PathBuf>,
-    /// Commands to run; may be repeated
-    #[arg(short, value_name = "TEXT")]
-    pub commands: Vec<String>,
-    /// Do not ask anything; stop at the first error
-    #[arg(short, long)]
-    pub noninteractive: bool,
-    /// Server: host:port[,…], or the path of a data root whose server is running
-    #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
-    pub connect: String,
-    /// Deadline of one whole operation
-    #[arg(long, env = "FERROBASE_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub timeout: Duration,
-}
-
-/// A port that may be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OptionalPort {
-    /// Closed.
-    Off,
-    /// This one; 0 takes a free one.
-    Port(u16),
-}
-
-fn optional_port(text: &str) -> Result<OptionalPort, String> {
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(OptionalPort::Off);
-    }
-    text.parse().map(OptionalPort::Port).map_err(|_| "a port number, 0 or `off` is needed".to_owned())
-}
-
-/// Bytes, with K, M, G as powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    parse_size::Config::new()
-        .with_binary()
-        .parse_size(text)
-        .map_err(|error| format!("a size such as 64M or 2G is needed ({error})"))
+pub struct Hfile {
+    /// The file
+    #[arg(value_name = "TARGET")]
+    pub target: PathBuf,
+    /// Print trailer and file info
+    #[arg(short)]
+    pub meta: bool,
+    /// Print the cells
+    #[arg(short)]
+    pub pairs: bool,
+    /// Check that the cells are in order
+    #[arg(short = 'k')]
+    pub check: bool,
+    /// Print counts and sizes
+    #[arg(short)]
+    pub stats: bool,
+    /// Print the cells of this row only
+    #[arg(short = 'w', value_name = "ROW")]
+    pub row: Option<String>,
 }
 
 fn file_of(arguments: &[OsString]) -> Option<PathBuf> {
@@ -196,6 +127,16 @@ fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a st
     known.min_by_key(|name| strsim::damerau_levenshtein(key, name))
 }
 
+/// Gives a flag of a command, if it has it, another default.
+fn set_default(part: clap::Command, long: &str, text: &str) -> clap::Command {
+    let has = |argument: &&clap::Arg| argument.get_long() == Some(long);
+    let id = part.get_arguments().find(has).map(|argument| argument.get_id().clone());
+    match id {
+        Some(id) => part.mut_arg(id, |argument| argument.default_value(text.to_owned())),
+        None => part,
+    }
+}
+
 /// Lays the file's values under the command as defaults.
 fn with_file(mut command: clap::Command, file: &Path) -> Result<clap::Command, UsageError> {
     let name = file.display().to_string();
@@ -212,7 +153,7 @@ fn with_file(mut command: clap::Command, file: &Path) -> Result<clap::Command, U
     for (key, value) in table {
         let long = key.replace('_', "-");
         if !known.contains(&long) {
-            let hint = nearest(&long, known.iter().map(String::as_str)).unwrap_or("data");
+            let hint = nearest(&long, known.iter().map(String::as_str)).unwrap_or("format");
             return Err(wrong(format!("unknown key `{key}`; did you mean `{hint}`?")));
         }
         let text = match value {
@@ -221,21 +162,10 @@ fn with_file(mut command: clap::Command, file: &Path) -> Result<clap::Command, U
             toml::Value::Boolean(flag) => flag.to_string(),
             other => return Err(wrong(format!("key `{key}`: text, a number or true/false is needed, not `{other}`"))),
         };
-        let set = |part: clap::Command| {
-            let ids: Vec<_> = part
-                .get_arguments()
-                .filter(|argument| argument.get_long() == Some(&long))
-                .map(|argument| argument.get_id().clone())
-                .collect();
-            ids.into_iter().fold(part, |part, id| {
-                let text = text.clone();
-                part.mut_arg(id, move |argument| argument.default_value(text))
-            })
-        };
-        command = set(command);
+        command = set_default(command, &long, &text);
         let names: Vec<_> = command.get_subcommands().map(|part| part.get_name().to_owned()).collect();
         for name in names {
-            command = command.mut_subcommand(name, set);
+            command = command.mut_subcommand(name, |part| set_default(part, &long, &text));
         }
     }
     Ok(command)
@@ -256,35 +186,26 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Arguments, UsageError> {
 mod tests {
     use super::*;
 
-    fn standalone(arguments: &[&str]) -> Result<Standalone, UsageError> {
-        let all = ["ferrobase", "standalone"].iter().chain(arguments).map(OsString::from).collect();
-        match parse(all)?.command {
-            Command::Standalone(standalone) => Ok(standalone),
-            other => panic!("parsed as {other:?}"),
-        }
+    fn global(arguments: &[&str]) -> Result<Global, UsageError> {
+        let all = ["ferrobase", "version"].iter().chain(arguments).map(OsString::from).collect();
+        Ok(parse(all)?.global)
     }
 
     #[test]
     fn file_lies_under_flags() {
         let file = tempfile::NamedTempFile::new().expect("file");
-        std::fs::write(file.path(), "port = 17000\nmemory = \"64M\"\nhttp-port = \"off\"\n").expect("write");
+        std::fs::write(file.path(), "format = \"json\"\nlog_level = \"debug\"\n").expect("write");
         let path = file.path().to_str().expect("path");
-        let read = standalone(&["--config", path]).expect("parsed");
-        assert_eq!((read.port, read.memory, read.http_port), (17000, Some(64 << 20), OptionalPort::Off));
-        assert_eq!(standalone(&["--config", path, "--port", "5"]).expect("parsed").port, 5);
+        let read = global(&["--config", path]).expect("parsed");
+        assert_eq!((read.format, read.log_level.as_str()), (Format::Json, "debug"));
+        assert_eq!(global(&["--config", path, "--format", "table"]).expect("parsed").format, Format::Table);
     }
 
     #[test]
     fn unknown_key_names_the_nearest() {
         let file = tempfile::NamedTempFile::new().expect("file");
-        std::fs::write(file.path(), "prot = 1\n").expect("write");
-        let error = standalone(&["--config", file.path().to_str().expect("path")]).expect_err("refused").to_string();
-        assert!(error.contains("unknown key `prot`; did you mean `port`?"), "{error}");
-    }
-
-    #[test]
-    fn sizes_are_binary() {
-        assert_eq!(size("256M"), Ok(256 << 20));
-        assert!(size("much").is_err());
+        std::fs::write(file.path(), "log-levle = 1\n").expect("write");
+        let error = global(&["--config", file.path().to_str().expect("path")]).expect_err("refused").to_string();
+        assert!(error.contains("unknown key `log-levle`; did you mean `log-level`?"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! The `ferrobase` binary: arguments, configuration, wiring. The only place where concrete back ends are named.
 
 mod arguments;
-mod ready;
+mod inspect;
 
 use std::process::ExitCode;
 
@@ -27,9 +27,22 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match arguments.command {
-        Command::Version => println!("ferrobase {}", env!("CARGO_PKG_VERSION")),
-        Command::Standalone(_) | Command::Shell(_) => {}
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("ferrobase: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = match &arguments.command {
+        Command::Version => inspect::version(arguments.global.format),
+        Command::Inspect { what } => runtime.block_on(inspect::run(what, arguments.global.format)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ferrobase: {error}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }

@@ -185,7 +185,7 @@ impl BloomBuilder {
         let Some(first_key) = self.first_key.take() else { return };
         let mut bits = std::mem::take(&mut self.bits);
         let mut keys_max = self.keys_max;
-        while bits.len() % 2 == 0 && keys_max > 2 * self.keys {
+        while bits.len().is_multiple_of(2) && keys_max > 2 * self.keys {
             let half = bits.split_off(bits.len() / 2);
             bits.iter_mut().zip(half).for_each(|(a, b)| *a |= b);
             keys_max /= 2;

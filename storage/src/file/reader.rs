@@ -249,6 +249,11 @@ impl HFileReader {
         self.entries
     }
 
+    /// All FileInfo entries, by key.
+    pub fn info_entries(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.info.iter()
+    }
+
     /// A FileInfo entry.
     pub fn info(&self, key: &str) -> Option<&Bytes> {
         self.info.get(key.as_bytes())

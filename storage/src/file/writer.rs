@@ -72,6 +72,9 @@ impl IndexEntry {
     }
 }
 
+/// A bloom chunk on storage: first key, offset, length.
+type WrittenChunk = (Bytes, u64, usize);
+
 /// Writes one file.
 #[derive(Debug)]
 pub struct HFileWriter {
@@ -103,8 +106,8 @@ pub struct HFileWriter {
     earliest_put_ms: i64,
     family_deletes: u64,
     biggest: (u64, Vec<u8>),
-    bloom: Option<(BloomBuilder, Vec<(Bytes, u64, usize)>)>,
-    delete_bloom: (BloomBuilder, Vec<(Bytes, u64, usize)>),
+    bloom: Option<(BloomBuilder, Vec<WrittenChunk>)>,
+    delete_bloom: (BloomBuilder, Vec<WrittenChunk>),
     meta: BTreeMap<String, Bytes>,
     key_buffer: Vec<u8>,
 }
@@ -371,7 +374,7 @@ impl HFileWriter {
     }
 
     fn write_bloom_chunks(&mut self) -> Result<()> {
-        let write = |this: &mut Self, chunks: Vec<super::bloom::Chunk>| -> Result<Vec<(Bytes, u64, usize)>> {
+        let write = |this: &mut Self, chunks: Vec<super::bloom::Chunk>| -> Result<Vec<WrittenChunk>> {
             let mut written = Vec::new();
             for chunk in chunks {
                 let (offset, len) = this.emit(BlockType::BloomChunk, &chunk.bits)?;
@@ -619,7 +622,7 @@ fn non_root(entries: &[IndexEntry]) -> BytesMut {
     out
 }
 
-fn bloom_meta(builder: &BloomBuilder, chunks: &[(Bytes, u64, usize)], comparator: &str) -> BytesMut {
+fn bloom_meta(builder: &BloomBuilder, chunks: &[WrittenChunk], comparator: &str) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_i32(3);
     out.put_i64(builder.total_bytes() as i64);

@@ -28,7 +28,7 @@ fn region(name: &'static str) -> Bytes {
 }
 
 async fn write(log: &Log, name: &'static str, seqno: u64) {
-    let nonce = (seqno % 2 == 0).then_some(Nonce { group: 1, nonce: seqno });
+    let nonce = seqno.is_multiple_of(2).then_some(Nonce { group: 1, nonce: seqno });
     let ticket =
         log.submit(&region(name), SeqNo(seqno), 5, nonce, &[cell(seqno, "a"), cell(seqno, "b")]).expect("submit");
     ticket.durable().await.expect("durable");

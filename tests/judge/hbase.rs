@@ -8,6 +8,7 @@ use bytes::Bytes;
 use model::schema::FamilyDescriptor;
 use model::{Cell, SeqNo};
 
+use crate::generator::START;
 use crate::operation::{Answer, Engine, Operation};
 use crate::wire;
 
@@ -135,6 +136,7 @@ impl Engine for HBase {
                 line.push_str(&format!(":{key}={}", String::from_utf8_lossy(value)));
             }
         }
+        self.ask(&format!("clock {START}"));
         let answer = self.ask(&line);
         assert!(matches!(answer, Answer::Done { .. }), "{line}: {answer:?}");
     }

@@ -115,7 +115,7 @@ pub struct Story {
 
 /// Something that plays a story: HBase, or Ferrobase.
 pub trait Engine {
-    /// A new empty table; the old one is gone.
+    /// A new empty table at time [`START`](crate::generator::START); the old one is gone.
     fn create(&mut self, families: &[FamilyDescriptor]);
     /// One step.
     fn run(&mut self, operation: &Operation) -> Answer;

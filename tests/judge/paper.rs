@@ -1,0 +1,214 @@
+//! A region on paper: vectors in the place of memtable and files, with the engine's own reader and compaction rules over them.
+//!
+//! It judges `storage::read` and `storage::compaction` alone, without log, memtable, files and manifests. Puts, deletes and all reads;
+//! what else a story holds is left out by [`tamed`].
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use model::mutation::{Mutation, MutationKind};
+use model::query::Selection;
+use model::schema::FamilyDescriptor;
+use model::{Cell, CellOrder, CellType, LATEST_TIMESTAMP, SeqNo};
+use storage::compaction::{CompactionScanner, Extent, Keep};
+use storage::read::{FamilySettings, FamilySources, Limits, Query, RowScanner, start_filter};
+use storage::source::{CellSource, VecSource};
+
+use crate::generator::START;
+use crate::operation::{Answer, Engine, Operation, Story};
+
+/// Vectors never make a reader wait.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("nothing to wait for")
+}
+
+/// One family: the memtable and the files, oldest first.
+#[derive(Default)]
+struct Store {
+    memtable: Vec<Cell>,
+    files: Vec<Vec<Cell>>,
+}
+
+/// The region.
+#[derive(Default)]
+pub struct Paper {
+    families: Vec<FamilyDescriptor>,
+    stores: BTreeMap<Bytes, Store>,
+    now: i64,
+    seqno: u64,
+}
+
+/// The story without what paper cannot do.
+pub fn tamed(mut story: Story) -> Story {
+    story.operations.retain(|operation| match operation {
+        Operation::Mutate(mutation) => matches!(mutation.kind, MutationKind::Put | MutationKind::Delete),
+        Operation::Row(_) | Operation::Check(_) => false,
+        _ => true,
+    });
+    story
+}
+
+impl Paper {
+    fn read(&self, query: Query, limit: Option<u32>) -> Result<Vec<Vec<Cell>>, String> {
+        let text = |error: storage::StorageError| error.to_string();
+        let filter = start_filter(&query.selection, query.reversed, 1).map_err(text)?;
+        let wanted = |name: &Bytes| query.selection.columns.is_empty() || query.selection.columns.contains_key(name);
+        let families = self
+            .families
+            .iter()
+            .filter(|family| wanted(&family.name))
+            .map(|family| {
+                let store = &self.stores[&family.name];
+                let sources = std::iter::once(&store.memtable)
+                    .chain(store.files.iter().rev())
+                    .map(|cells| Box::new(VecSource::new(cells.clone(), CellOrder::User)) as Box<dyn CellSource>)
+                    .collect();
+                FamilySources { settings: FamilySettings::from(family), sources }
+            })
+            .collect();
+        let mut scanner = RowScanner::new(query, families, filter, CellOrder::User, SeqNo(self.seqno), self.now).map_err(text)?;
+        let mut rows = Vec::new();
+        while block_on(scanner.next(&Limits::rows(3), &mut rows)).map_err(text)?.more {}
+        let mut found: Vec<Vec<Cell>> = Vec::new();
+        let mut whole = 0;
+        for row in rows {
+            if found.last().is_none_or(|last| last[0].row() != row.cells[0].row()) {
+                if limit.is_some_and(|limit| whole == limit) {
+                    break;
+                }
+                whole += 1;
+            }
+            found.push(row.cells);
+        }
+        Ok(found)
+    }
+
+    fn write(&mut self, mutation: &Mutation) -> Result<(), String> {
+        let stamp = |time: i64| if time == LATEST_TIMESTAMP { self.now } else { time };
+        let make = |family: &[u8], qualifier: &[u8], time: i64, kind: CellType, value: &[u8]| {
+            let mut tags = Vec::new();
+            if let Some(ttl) = mutation.ttl_ms {
+                tags.extend([0, 9, model::cell::TAG_TTL]);
+                tags.extend(ttl.to_be_bytes());
+            }
+            Cell::with_tags(&mutation.row, family, qualifier, time, kind, value, &tags).expect("small parts")
+        };
+        let mut cells = Vec::new();
+        if mutation.kind == MutationKind::Delete && mutation.cells.is_empty() {
+            for family in &self.families {
+                cells.push(make(&family.name, b"", stamp(mutation.timestamp), CellType::DELETE_FAMILY, b""));
+            }
+        }
+        let mut asked: BTreeMap<(&[u8], &[u8]), u32> = BTreeMap::new();
+        for cell in &mutation.cells {
+            let mut time = stamp(cell.timestamp());
+            if cell.cell_type() == CellType::DELETE && cell.timestamp() == LATEST_TIMESTAMP {
+                // The n-th such marker of a column removes the n-th newest version.
+                let nth = asked.entry((cell.family(), cell.qualifier())).or_default();
+                *nth += 1;
+                let mut selection = Selection { max_versions: *nth, ..Selection::default() };
+                selection.add_column(cell.family().to_vec(), cell.qualifier().to_vec());
+                let get = model::query::Get { row: mutation.row.clone(), selection, existence_only: false };
+                let found = self.read(Query::from(&get), None)?.into_iter().flatten().nth(*nth as usize - 1);
+                time = found.map_or(self.now, |found| found.timestamp());
+            }
+            cells.push(make(cell.family(), cell.qualifier(), time, cell.cell_type(), cell.value()));
+        }
+        self.seqno += 1;
+        for cell in cells {
+            let cell = cell.with_seqno(SeqNo(self.seqno));
+            let memtable = &mut self.stores.get_mut(cell.family()).ok_or("no such family")?.memtable;
+            memtable.retain(|held| held.seqno() != cell.seqno() || CellOrder::User.compare(held.as_ref(), cell.as_ref()).is_ne());
+            memtable.push(cell);
+        }
+        Ok(())
+    }
+
+    fn survivors(&self, family: &FamilyDescriptor, inputs: &[Vec<Cell>], extent: Extent) -> Vec<Cell> {
+        let sources = inputs
+            .iter()
+            .rev()
+            .map(|cells| Box::new(VecSource::new(cells.clone(), CellOrder::User)) as Box<dyn CellSource>)
+            .collect();
+        let puts = inputs.iter().flatten().filter(|cell| cell.cell_type() == CellType::PUT);
+        let keep = Keep {
+            extent,
+            smallest_read_point: SeqNo(self.seqno),
+            earliest_put_ms: puts.map(Cell::timestamp).min().unwrap_or(i64::MAX),
+            now_ms: self.now,
+        };
+        let mut scanner = CompactionScanner::new(sources, CellOrder::User, &FamilySettings::from(family), keep);
+        let mut kept = Vec::new();
+        while let Some(cell) = block_on(scanner.next()).expect("vectors do not fail") {
+            kept.push(cell);
+        }
+        kept
+    }
+
+    fn flush(&mut self) {
+        for family in self.families.clone() {
+            let store = self.stores.get_mut(&family.name).expect("created");
+            let memtable = std::mem::take(&mut store.memtable);
+            if memtable.is_empty() {
+                continue;
+            }
+            let kept = self.survivors(&family, &[memtable], Extent::Part);
+            if !kept.is_empty() {
+                self.stores.get_mut(&family.name).expect("created").files.push(kept);
+            }
+        }
+    }
+
+    fn compact(&mut self, family: &FamilyDescriptor, from: usize, to: usize) {
+        let files = self.stores[&family.name].files.clone();
+        let (from, to) = (from.min(files.len()), to.min(files.len()));
+        if to - from < 2 && (from, to) != (0, 1) {
+            return;
+        }
+        let extent = if to - from == files.len() { Extent::All } else { Extent::Part };
+        let kept = self.survivors(family, &files[from..to], extent);
+        let store = self.stores.get_mut(&family.name).expect("created");
+        store.files.splice(from..to, (!kept.is_empty()).then_some(kept));
+    }
+}
+
+impl Engine for Paper {
+    fn create(&mut self, families: &[FamilyDescriptor]) {
+        let stores = families.iter().map(|family| (family.name.clone(), Store::default())).collect();
+        *self = Paper { families: families.to_vec(), stores, now: START, seqno: 1 };
+    }
+
+    fn run(&mut self, operation: &Operation) -> Answer {
+        let done = |rows| Answer::Done { held: None, rows };
+        let answer = match operation {
+            Operation::Clock(now) => {
+                self.now = *now;
+                Ok(Vec::new())
+            }
+            Operation::Mutate(mutation) => self.write(mutation).map(|()| Vec::new()),
+            Operation::Get(get) => self.read(Query::from(get), None),
+            Operation::Scan(scan) => self.read(Query::from(scan), scan.limit),
+            Operation::Flush | Operation::Reopen => {
+                self.flush();
+                Ok(Vec::new())
+            }
+            Operation::Major => {
+                for family in self.families.clone() {
+                    self.compact(&family, 0, usize::MAX);
+                }
+                Ok(Vec::new())
+            }
+            Operation::Minor { family, from, to } => {
+                if let Some(family) = self.families.iter().find(|found| found.name == family.as_bytes()).cloned()
+                    && (*from.min(to), self.stores[&family.name].files.len()) != (0, 1)
+                {
+                    self.compact(&family, *from, *to);
+                }
+                Ok(Vec::new())
+            }
+            Operation::Crash | Operation::Row(_) | Operation::Check(_) => Ok(Vec::new()),
+        };
+        answer.map_or_else(Answer::Refused, done)
+    }
+}

@@ -145,6 +145,7 @@ public class Judge {
         ClientProtos.Scan proto = ClientProtos.Scan.parseFrom(bytes(words[1]));
         Scan scan = ProtobufUtil.toScan(proto);
         int limit = words.length > 2 ? Integer.parseInt(words[2]) : 0;
+        if (scan.getLoadColumnFamiliesOnDemandValue() == null) scan.setLoadColumnFamiliesOnDemand(region.isLoadingCfsOnDemandDefault());
         byte[] last = null; int rows = 0;
         try (RegionScanner scanner = region.getScanner(scan)) {
           boolean more = true;
@@ -161,11 +162,19 @@ public class Judge {
         break;
       }
       case "flush": region.flush(true); break;
-      case "major": region.compact(true); archive(); break;
+      case "major":
+        for (HStore store : region.getStores()) {
+          // Without files the request would wait for the next compaction.
+          if (store.getStorefilesCount() == 0) continue;
+          store.triggerMajorCompaction();
+          compact(store);
+        }
+        archive();
+        break;
       case "minor": {
         Chosen.from = Integer.parseInt(words[2]); Chosen.to = Integer.parseInt(words[3]);
         HStore store = region.getStore(Bytes.toBytes(words[1]));
-        store.requestCompaction().ifPresent(c -> { try { region.compact(c, store, org.apache.hadoop.hbase.regionserver.throttle.NoLimitThroughputController.INSTANCE); } catch (IOException e) { throw new UncheckedIOException(e); } });
+        compact(store);
         archive();
         break;
       }
@@ -174,6 +183,11 @@ public class Judge {
       default: throw new IOException("unknown command " + words[0]);
     }
     return out.toString();
+  }
+
+  void compact(HStore store) throws IOException {
+    Optional<org.apache.hadoop.hbase.regionserver.compactions.CompactionContext> chosen = store.requestCompaction();
+    if (chosen.isPresent()) region.compact(chosen.get(), store, org.apache.hadoop.hbase.regionserver.throttle.NoLimitThroughputController.INSTANCE);
   }
 
   void archive() throws IOException { for (HStore store : region.getStores()) store.closeAndArchiveCompactedFiles(); }

@@ -2,7 +2,10 @@
 //!
 //! Invariants
 //! - A story is a function of its seed alone; the random numbers are made here, so that no dependency's update changes a seed's meaning.
-//! - Stepped around, as hbase-oddities.md tells: version deletes of the empty column and ROWCOL blooms with NEW_VERSION_BEHAVIOR.
+//! - Stepped around, as faults of HBase: with NEW_VERSION_BEHAVIOR the column without a name (no delete hides it, all its versions stay,
+//!   version deletes of it end in a NullPointerException) ROWCOL blooms (a scan of one column never ends)
+//!   and KEEP_DELETED_CELLS (a major compaction counts markers over column borders and loses some). Without it: how many
+//!   versions of the column without a name a filter sees that asks for the next column depends on where HBase's blocks end.
 
 use bytes::Bytes;
 use model::filter::{BitwiseOp, Comparator, CompareOp, Filter, FilterListOp, RowRange};
@@ -67,6 +70,8 @@ const OPERATORS: &[CompareOp] = &[
 
 struct Author {
     dice: Dice,
+    /// Whether the column without a name occurs; then no filter that asks for the next column does.
+    nameless: bool,
     families: Vec<FamilyDescriptor>,
     now: i64,
 }
@@ -77,7 +82,8 @@ pub fn story(seed: u64, length: usize) -> Story {
     dice.next();
     let families: Vec<FamilyDescriptor> =
         ["f", "g", "h"].iter().take(1 + dice.below(3)).map(|name| family(&mut dice, name)).collect();
-    let mut author = Author { dice, families, now: START };
+    let nameless = dice.chance(40);
+    let mut author = Author { dice, nameless, families, now: START };
     let mut operations = vec![Operation::Clock(START)];
     // Some stories read rarely and maintain often, some the other way round.
     let upkeep = author.dice.of(&[3, 8, 15]);
@@ -104,14 +110,15 @@ fn family(dice: &mut Dice, name: &str) -> FamilyDescriptor {
             family = family.with("MIN_VERSIONS", &dice.of(&[1, 2]).min(versions).to_string());
         }
     }
+    let new_behavior = dice.chance(12);
     match dice.below(10) {
+        _ if new_behavior => {}
         0 | 1 => family = family.with("KEEP_DELETED_CELLS", "TRUE"),
         2 if family.attributes.contains_key("MIN_VERSIONS") || family.attributes.contains_key("TTL") => {
             family = family.with("KEEP_DELETED_CELLS", "TTL");
         }
         _ => {}
     }
-    let new_behavior = dice.chance(12);
     if new_behavior {
         family = family.with("NEW_VERSION_BEHAVIOR", "true");
     }
@@ -171,7 +178,12 @@ impl Author {
         Bytes::from_static(self.dice.of(ROWS))
     }
     fn qualifier(&mut self) -> Bytes {
-        Bytes::from_static(self.dice.of(QUALIFIERS))
+        Bytes::from_static(self.dice.of(if self.nameless { QUALIFIERS } else { &QUALIFIERS[1..] }))
+    }
+    /// A column to write in a family; not the nameless one where that is broken in HBase.
+    fn qualifier_of(&mut self, family: &Bytes) -> Bytes {
+        let broken = self.families.iter().any(|other| other.name == family && other.new_version_behavior());
+        Bytes::from_static(self.dice.of(if broken || !self.nameless { &QUALIFIERS[1..] } else { QUALIFIERS }))
     }
     fn value(&mut self) -> Bytes {
         Bytes::from_static(self.dice.of(VALUES))
@@ -240,7 +252,7 @@ impl Author {
         let mut mutation = Mutation::new(MutationKind::Put, row.clone());
         for family in self.some_families() {
             for _ in 0..1 + self.dice.below(3) {
-                let (qualifier, time) = (self.qualifier(), self.time(35));
+                let (qualifier, time) = (self.qualifier_of(&family), self.time(35));
                 let value = if qualifier.starts_with(b"n") && self.dice.chance(70) {
                     Bytes::copy_from_slice(&self.dice.between(-3, 9).to_be_bytes())
                 } else {
@@ -259,7 +271,6 @@ impl Author {
             return mutation;
         }
         for family in self.some_families() {
-            let new_behavior = self.families.iter().any(|other| other.name == family && other.new_version_behavior());
             if self.dice.chance(15) {
                 let time = self.time(40);
                 mutation.cells.push(self.cell(
@@ -283,8 +294,7 @@ impl Author {
                 ]);
                 let qualifier = match kind {
                     CellType::DELETE_FAMILY_VERSION => Bytes::new(),
-                    CellType::DELETE if new_behavior => Bytes::from_static(self.dice.of(&QUALIFIERS[1..])),
-                    _ => self.qualifier(),
+                    _ => self.qualifier_of(&family),
                 };
                 let time = if kind == CellType::DELETE_FAMILY_VERSION { self.time(0) } else { self.time(40) };
                 mutation.cells.push(self.cell(&row, &family, &qualifier, time, kind, &Bytes::new()));
@@ -297,7 +307,7 @@ impl Author {
     fn counting(&mut self, row: Bytes, kind: MutationKind) -> Mutation {
         let mut mutation = Mutation::new(kind, row.clone());
         for family in self.some_families() {
-            let from = self.dice.below(QUALIFIERS.len());
+            let from = 1 + self.dice.below(QUALIFIERS.len() - 1);
             let mut names: Vec<&'static [u8]> = match kind {
                 MutationKind::Increment if self.dice.chance(90) => QUALIFIERS[6..].to_vec(),
                 _ => QUALIFIERS[from..].to_vec(),
@@ -460,7 +470,11 @@ impl Author {
 
     fn filter(&mut self, depth: usize) -> Filter {
         let kinds = if depth == 0 { 23 } else { 29 };
-        match self.dice.below(kinds) {
+        let kind = self.dice.below(kinds);
+        if self.nameless && matches!(kind, 0 | 1 | 3 | 4 | 21) {
+            return Filter::FirstKeyOnly;
+        }
+        match kind {
             0 => Filter::ColumnCountGet { limit: 1 + self.dice.below(3) as i32 },
             1 if self.dice.chance(60) => Filter::ColumnPagination {
                 limit: 1 + self.dice.below(3) as i32,

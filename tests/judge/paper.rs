@@ -67,7 +67,8 @@ impl Paper {
                 FamilySources { settings: FamilySettings::from(family), sources }
             })
             .collect();
-        let mut scanner = RowScanner::new(query, families, filter, CellOrder::User, SeqNo(self.seqno), self.now).map_err(text)?;
+        let mut scanner =
+            RowScanner::new(query, families, filter, CellOrder::User, SeqNo(self.seqno), self.now).map_err(text)?;
         let mut rows = Vec::new();
         while block_on(scanner.next(&Limits::rows(3), &mut rows)).map_err(text)?.more {}
         let mut found: Vec<Vec<Cell>> = Vec::new();
@@ -119,7 +120,9 @@ impl Paper {
         for cell in cells {
             let cell = cell.with_seqno(SeqNo(self.seqno));
             let memtable = &mut self.stores.get_mut(cell.family()).ok_or("no such family")?.memtable;
-            memtable.retain(|held| held.seqno() != cell.seqno() || CellOrder::User.compare(held.as_ref(), cell.as_ref()).is_ne());
+            memtable.retain(|held| {
+                held.seqno() != cell.seqno() || CellOrder::User.compare(held.as_ref(), cell.as_ref()).is_ne()
+            });
             memtable.push(cell);
         }
         Ok(())
@@ -154,9 +157,7 @@ impl Paper {
                 continue;
             }
             let kept = self.survivors(&family, &[memtable], Extent::Part);
-            if !kept.is_empty() {
-                self.stores.get_mut(&family.name).expect("created").files.push(kept);
-            }
+            self.stores.get_mut(&family.name).expect("created").files.push(kept);
         }
     }
 
@@ -169,7 +170,7 @@ impl Paper {
         let extent = if to - from == files.len() { Extent::All } else { Extent::Part };
         let kept = self.survivors(family, &files[from..to], extent);
         let store = self.stores.get_mut(&family.name).expect("created");
-        store.files.splice(from..to, (!kept.is_empty()).then_some(kept));
+        store.files.splice(from..to, [kept]);
     }
 }
 

@@ -106,7 +106,7 @@ impl Matcher {
         }
         let asked = query.selection.max_versions.max(1);
         let (checked_max, result_max) = if query.raw {
-            (asked, asked)
+            (if filtered { u32::MAX } else { asked }, asked)
         } else {
             let result = asked.min(family.max_versions);
             (if filtered { family.max_versions } else { result }, result)
@@ -231,16 +231,10 @@ impl Matcher {
             (FilterCode::NextRow, _) => return Code::NextRow,
             (FilterCode::SeekNextUsingHint, _) => return Code::Hint,
             (FilterCode::Include, code) => code,
-            (FilterCode::IncludeAndNextCol, Code::Include) => {
-                self.trackers.leave_column(cell);
-                Code::IncludeNextCol
-            }
+            (FilterCode::IncludeAndNextCol, Code::Include) => Code::IncludeNextCol,
             (FilterCode::IncludeAndNextCol, code) => code,
             (FilterCode::IncludeAndSeekNextRow, _) => Code::IncludeNextRow,
         };
-        if code != Code::Include {
-            return code;
-        }
         // The filter may have dropped versions; those that passed are counted here.
         if !self.counting || self.counted_qualifier != cell.qualifier() {
             self.counting = true;
@@ -249,6 +243,14 @@ impl Matcher {
             self.counted_qualifier.extend_from_slice(cell.qualifier());
         }
         self.counted += 1;
-        if self.counted > self.versions_after_filter { Code::NextCol } else { Code::Include }
+        let code = match code {
+            _ if self.counted <= self.versions_after_filter => code,
+            Code::IncludeNextRow => Code::NextRow,
+            _ => Code::NextCol,
+        };
+        if matches!(code, Code::IncludeNextCol | Code::NextCol) {
+            self.trackers.leave_column(cell);
+        }
+        code
     }
 }

@@ -29,7 +29,7 @@ import org.apache.hadoop.hbase.wal.WALFactory;
  *   check C M...              condition, then what to do: answers true or false, then the cells
  *   get G | scan S [LIMIT]    answers cells; scan: at most LIMIT rows (0: all)
  *   flush | major | reopen
- *   minor F FROM TO           compacts files FROM (inclusive) to TO (exclusive) of family F, oldest first
+ *   minor F FROM TO           compacts files FROM (inclusive) to TO (exclusive) of family F, oldest first, empty ones not counted
  *   files F                   how many files the family has
  */
 public class Judge {
@@ -38,7 +38,12 @@ public class Judge {
     static int from, to;
     public Chosen(Configuration conf, StoreConfigInformation store) { super(conf, store); }
     @Override public List<HStoreFile> applyCompactionPolicy(List<HStoreFile> files, boolean mayUseOffPeak, boolean mightBeStuck, int min, int max) {
-      return new ArrayList<>(files.subList(Math.min(from, files.size()), Math.min(to, files.size())));
+      // Counted are files with cells: HBase also keeps empty ones, which go along with their neighbours.
+      List<Integer> full = new ArrayList<>();
+      for (int i = 0; i < files.size(); i++) if (files.get(i).getReader().getEntries() > 0) full.add(i);
+      int first = Math.min(from, full.size()), last = Math.min(to, full.size());
+      if (last - first < 2) return new ArrayList<>();
+      return new ArrayList<>(files.subList(first == 0 ? 0 : full.get(first), last == full.size() ? files.size() : full.get(last - 1) + 1));
     }
     @Override public boolean needsCompaction(Collection<HStoreFile> files, List<HStoreFile> compacting) { return false; }
     @Override public boolean shouldPerformMajorCompaction(Collection<HStoreFile> files) { return false; }

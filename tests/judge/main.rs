@@ -3,6 +3,7 @@
 //! Short form: a fixed sample. Long form: `JUDGE_OPERATIONS=200000 [JUDGE_SEED=n] tests/run long judge`. A difference prints its seed and
 //! the shortest list of operations found that still shows it; `JUDGE_SEED=n JUDGE_OPERATIONS=1` plays that story again.
 
+mod ferrobase;
 mod generator;
 mod hbase;
 mod operation;
@@ -48,7 +49,7 @@ fn first_difference(story: &Story, a: &mut dyn Engine, b: &mut dyn Engine) -> Op
             Some(Excuse::Answer) => continue,
             None => {}
         }
-        if !x.agrees(&y) {
+        if !x.agrees(&y, operation) {
             return Some((at, x, y));
         }
     }
@@ -150,4 +151,9 @@ fn play(name: &str, wanted: u64, defendant: &mut dyn Engine, tame: impl Fn(Story
 #[test]
 fn reader_and_compaction_answer_like_hbase() {
     play("reader", setting("JUDGE_OPERATIONS", 2000), &mut paper::Paper::default(), paper::tamed);
+}
+
+#[test]
+fn region_answers_like_hbase() {
+    play("region", setting("JUDGE_OPERATIONS", 3000), &mut ferrobase::Ferrobase::new(), |story| story);
 }

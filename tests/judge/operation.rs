@@ -65,15 +65,19 @@ impl Answer {
     }
 
     /// Whether both mean the same to a user: equal cells, or both refused.
-    pub fn agrees(&self, other: &Answer) -> bool {
+    ///
+    /// Tags of what a write answers do not count: neither server sends them. What is stored shows in reads.
+    pub fn agrees(&self, other: &Answer, operation: &Operation) -> bool {
+        let read = matches!(operation, Operation::Get(_) | Operation::Scan(_));
+        let same = |a: &Cell, b: &Cell| {
+            if read { a.bytes() == b.bytes() } else { a.as_ref().without_tags() == b.as_ref().without_tags() }
+        };
         match (self, other) {
             (Answer::Refused(_), Answer::Refused(_)) => true,
             (Answer::Done { held: a, rows: x }, Answer::Done { held: b, rows: y }) => {
                 a == b
                     && x.len() == y.len()
-                    && x.iter()
-                        .zip(y)
-                        .all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.bytes() == y.bytes()))
+                    && x.iter().zip(y).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)))
             }
             _ => false,
         }

@@ -157,7 +157,9 @@ impl Paper {
                 continue;
             }
             let kept = self.survivors(&family, &[memtable], Extent::Part);
-            self.stores.get_mut(&family.name).expect("created").files.push(kept);
+            if !kept.is_empty() {
+                self.stores.get_mut(&family.name).expect("created").files.push(kept);
+            }
         }
     }
 
@@ -170,7 +172,7 @@ impl Paper {
         let extent = if to - from == files.len() { Extent::All } else { Extent::Part };
         let kept = self.survivors(family, &files[from..to], extent);
         let store = self.stores.get_mut(&family.name).expect("created");
-        store.files.splice(from..to, [kept]);
+        store.files.splice(from..to, (!kept.is_empty()).then_some(kept));
     }
 }
 

@@ -232,7 +232,7 @@ impl Region {
                 let mut tags = BytesMut::new();
                 carry_tags(&mut tags, delta, true);
                 if let Some(before) = before {
-                    carry_tags(&mut tags, before, false);
+                    carry_tags(&mut tags, before, mutation.ttl_ms.is_none());
                 }
                 with_ttl(&mut tags, mutation.ttl_ms);
                 let timestamp = match before {

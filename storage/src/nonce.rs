@@ -11,13 +11,48 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use model::mutation::Nonce;
 use parking_lot::Mutex;
 use runtime::clock::Clock;
 use tokio::sync::watch;
 
+use crate::error::{Result, StorageError};
+
 /// Most finished nonces remembered; 24 bytes each, beside the map.
 pub const NONCES_MAX: usize = 1 << 17;
+
+/// META block of a store file with the nonces finished when it was written.
+pub const META_NAME: &str = "FERROBASE_NONCES";
+const META_VERSION: u32 = 1;
+
+/// Body of the META block: `version u32, (group u64, nonce u64)*`, oldest first.
+pub fn encode(nonces: &[Nonce]) -> Bytes {
+    let mut out = BytesMut::with_capacity(4 + nonces.len() * 16);
+    out.put_u32(META_VERSION);
+    for nonce in nonces {
+        out.put_u64(nonce.group);
+        out.put_u64(nonce.nonce);
+    }
+    out.freeze()
+}
+
+/// Reads a META block's body.
+pub fn decode(mut body: &[u8], file: &str) -> Result<Vec<Nonce>> {
+    let what = "nonce block";
+    let version = body.try_get_u32().map_err(|_| StorageError::corrupt(what, file, 0, "it is cut short"))?;
+    if version > META_VERSION {
+        return Err(StorageError::Newer { what, found: version, known: META_VERSION, file: file.to_owned() });
+    }
+    if version == 0 || body.len() % 16 != 0 {
+        return Err(StorageError::corrupt(what, file, 0, "its version or length is wrong"));
+    }
+    let mut nonces = Vec::with_capacity(body.len() / 16);
+    while body.has_remaining() {
+        nonces.push(Nonce { group: body.get_u64(), nonce: body.get_u64() });
+    }
+    Ok(nonces)
+}
 
 #[derive(Debug)]
 enum Known {
@@ -173,6 +208,15 @@ mod tests {
         clock.advance_ms(1);
         first(&nonces, 1).await.done();
         assert_eq!((nonces.finished(), nonces.dropped_early()), (vec![nonce(1)], 0));
+    }
+
+    #[test]
+    fn a_block_is_read_back_and_damage_named() {
+        let nonces = [nonce(1), nonce(u64::MAX)];
+        let body = encode(&nonces);
+        assert_eq!(decode(&body, "x").expect("sound"), nonces);
+        assert!(decode(&body[..21], "x").expect_err("cut").to_string().contains("`x`"));
+        assert!(decode(&[0, 0, 0, 9], "x").expect_err("newer").to_string().contains("newer build"));
     }
 
     #[tokio::test]

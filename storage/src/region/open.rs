@@ -19,7 +19,7 @@ use crate::file::reader::HFileReader;
 use crate::manifest::ManifestHandle;
 use crate::memtable::Memtable;
 use crate::mvcc::Mvcc;
-use crate::nonce::NonceWindow;
+use crate::nonce::{self, NonceWindow};
 use crate::row_lock::RowLocks;
 use crate::wal;
 
@@ -94,20 +94,32 @@ impl Region {
         let nonces = NonceWindow::new(ctx.runtime.clock.clone(), Duration::from_millis(ctx.settings.nonce_window_ms));
         let flushed =
             |family: &[u8]| manifest.manifest().families.get(family).map_or(SeqNo::ZERO, |state| state.flushed);
+        // Files tell the nonces of what is flushed, the log those of the rest: an entry that a flush passed over was
+        // never applied.
+        let mut files: Vec<&Arc<StoreFile>> = stores.values().flat_map(|store| &store.files).collect();
+        files.sort_by_key(|file| file.entry.max_seq);
+        for file in files {
+            if let Some(block) = file.reader.meta_block(nonce::META_NAME).await? {
+                for known in nonce::decode(&block, file.reader.name())? {
+                    nonces.remember(known);
+                }
+            }
+        }
         let mut replayed = 0;
         for stream in &ended {
-            // Nonces count also where the cells are flushed already.
             for entry in wal::replay(&ctx.fs, stream, &encoded, SeqNo::ZERO).await? {
                 last = last.max(entry.seqno);
-                if let Some(nonce) = entry.nonce {
-                    nonces.remember(nonce);
-                }
+                let mut applied = false;
                 for cell in entry.cells {
                     if let Some(store) = stores.get(cell.family())
                         && entry.seqno > flushed(cell.family())
                     {
                         replayed += store.active.insert(cell);
+                        applied = true;
                     }
+                }
+                if let Some(nonce) = entry.nonce.filter(|_| applied) {
+                    nonces.remember(nonce);
                 }
             }
         }

@@ -16,6 +16,7 @@ use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
 use crate::file::writer::{FileMeta, HFileWriter, WriterOptions};
 use crate::manifest::FileEntry;
+use crate::nonce;
 use crate::read::FamilySettings;
 use crate::source::CellSource;
 
@@ -135,6 +136,11 @@ impl Region {
         }
         if writer.is_empty() {
             return Ok(None);
+        }
+        // Captured after the freeze: a nonce is known as finished before its write lets a freeze happen.
+        let nonces = self.nonces.finished();
+        if !nonces.is_empty() {
+            writer.add_meta(nonce::META_NAME, nonce::encode(&nonces));
         }
         let finished = writer.finish(&meta)?;
         let mut blob = match blob {

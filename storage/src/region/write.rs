@@ -11,6 +11,7 @@ use super::Region;
 use super::prepare::Prepared;
 use crate::error::{Result, StorageError};
 use crate::memtable::ENTRY_OVERHEAD_BYTES;
+use crate::nonce::Attempt;
 
 /// What a write answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,15 +86,14 @@ impl Region {
         let now_ms = self.ctx.runtime.clock.now_ms();
         let prepared = self.prepare(&mutations, now_ms, put_ms).await?;
         let durability = mutations.iter().map(|mutation| mutation.durability).max().unwrap_or_default();
-        let cells = self.commit(prepared, durability, nonce, now_ms).await?;
-        if let Some(attempt) = attempt {
-            attempt.done();
-        }
+        let cells = self.commit(prepared, durability, nonce.zip(attempt), now_ms).await?;
         Ok(Outcome { done: true, cells })
     }
 
     /// A retry of something that happened: what stands now of its columns.
     async fn repeated(self: &Arc<Self>, mutations: &[Mutation]) -> Result<Outcome> {
+        // Its first attempt may not be visible yet; it holds the row until it is.
+        let _row = self.row_locks.lock(mutations[0].row.clone()).await;
         let mut cells = Vec::new();
         for mutation in mutations {
             let changes = matches!(mutation.kind, MutationKind::Increment | MutationKind::Append);
@@ -114,15 +114,19 @@ impl Region {
         &self,
         prepared: Prepared,
         durability: Durability,
-        nonce: Option<Nonce>,
+        attempt: Option<(Nonce, Attempt)>,
         now_ms: i64,
     ) -> Result<Vec<Cell>> {
+        let (nonce, attempt) = attempt.unzip();
         let durability = match (durability, self.descriptor().durability()) {
             (Durability::UseDefault, Durability::UseDefault) => Durability::SyncWal,
             (Durability::UseDefault, table) => table,
             (asked, _) => asked,
         };
         if prepared.cells.is_empty() {
+            if let Some(attempt) = attempt {
+                attempt.done();
+            }
             return Ok(prepared.results);
         }
         let bytes = prepared.cells.iter().map(|cell| cell.bytes().len() as u64 + ENTRY_OVERHEAD_BYTES).sum();
@@ -156,6 +160,9 @@ impl Region {
         self.apply(seqno, &prepared.cells);
         self.charge.lock().absorb(charge);
         self.mvcc.complete(seqno);
+        if let Some(attempt) = attempt {
+            attempt.done();
+        }
         drop(updates);
         self.mvcc.wait_visible(seqno).await;
         Ok(prepared.results)

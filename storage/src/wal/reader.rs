@@ -96,7 +96,7 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
     }
 }
 
-async fn is_fence(fs: &Arc<dyn Filesystem>, path: &str) -> Result<bool> {
+pub(super) async fn is_fence(fs: &Arc<dyn Filesystem>, path: &str) -> Result<bool> {
     match fs.read_at(path, 0, format::FENCE_MAGIC.len()).await {
         Ok(start) => Ok(start[..] == format::FENCE_MAGIC[..]),
         Err(error) if error.kind() == filesystem::ErrorKind::NotFound => Ok(false),

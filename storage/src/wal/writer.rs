@@ -14,6 +14,7 @@ use runtime::clock::within;
 use tokio::sync::{Notify, watch};
 
 use super::format::{self, Range, StreamIndex};
+use super::reader::is_fence;
 use super::{head_path, segment_path};
 use crate::error::{Result, StorageError};
 
@@ -230,6 +231,10 @@ impl Log {
     }
 }
 
+fn timed_out() -> StorageError {
+    StorageError::Log("the storage call timed out".to_owned(), ErrorKind::Unavailable)
+}
+
 struct Committer {
     shared: Arc<Shared>,
     /// The newest number used.
@@ -271,13 +276,13 @@ impl Committer {
         }
     }
 
-    /// Tries the current segment, then one new one. What failed twice has failed: the next segment cuts it off for good.
+    /// Tries the current segment, then new ones. What failed for good is cut off by the next segment.
     async fn commit(&mut self, group: &Group) -> Outcome {
         if self.shared.fenced.load(std::sync::atomic::Ordering::Acquire) {
             return Outcome::Fenced;
         }
         let mut failure = None;
-        for _ in 0..3 {
+        for _ in 0..4 {
             if self.current.is_none() {
                 match self.start_segment().await {
                     Ok(()) => {}
@@ -288,12 +293,17 @@ impl Committer {
                     }
                 }
             }
-            match self.write(group).await {
-                Ok(()) => return self.look().await,
+            let before = self.current.as_ref().map_or(0, |segment| segment.acknowledged);
+            let written = match self.write(group).await {
+                Ok(()) => self.look().await,
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(outcome) => return outcome,
                 Err(error) => {
                     let broken = self.current.take().expect("it was just written to");
                     tracing::warn!(segment = broken.number, %error, "log segment given up");
-                    self.earlier.push((broken.number, broken.acknowledged));
+                    self.earlier.push((broken.number, before));
                     failure = Some(error);
                 }
             }
@@ -306,22 +316,32 @@ impl Committer {
         let limit = Duration::from_millis(self.shared.settings.sync_timeout_ms);
         match within(&*self.shared.runtime.clock, limit, call).await {
             Some(done) => Ok(done?),
-            None => Err(StorageError::Log("the storage call timed out".to_owned(), ErrorKind::Unavailable)),
+            None => Err(timed_out()),
         }
     }
 
     async fn start_segment(&mut self) -> Result<()> {
-        // The number is used up whatever happens next.
-        self.number += 1;
-        let number = self.number;
+        // A number counts as used only once its name is taken: readers end the stream at the first gap.
+        let number = self.number + 1;
         let path = segment_path(self.shared.stream, number);
-        let created = self.timed(self.shared.fs.log_create(&path)).await;
-        let mut writer = match created {
-            Ok(LogOutcome::Created(writer)) => writer,
-            Ok(LogOutcome::Exists) => return Err(StorageError::Fenced("the log".to_owned())),
-            Err(error) => {
+        let mut writer = match self.timed(self.shared.fs.log_create(&path)).await? {
+            LogOutcome::Created(writer) => {
+                self.number = number;
+                writer
+            }
+            LogOutcome::Exists => {
+                let limit = Duration::from_millis(self.shared.settings.sync_timeout_ms);
+                let fence = within(&*self.shared.runtime.clock, limit, is_fence(&self.shared.fs, &path)).await;
+                if fence.ok_or_else(timed_out)?? {
+                    return Err(StorageError::Fenced("the log".to_owned()));
+                }
+                // A creation of ours whose answer was lost; nothing was written to it.
+                self.number = number;
                 self.earlier.push((number, 0));
-                return Err(error);
+                return Err(StorageError::Log(
+                    "the answer to a segment's creation was lost".to_owned(),
+                    ErrorKind::Unknown,
+                ));
             }
         };
         let header = format::segment_header(self.shared.stream, number, &self.earlier);
@@ -369,18 +389,16 @@ impl Committer {
     }
 
     /// The look after the sync: if the next number is taken, somebody fenced this stream before the sync was done.
-    async fn look(&mut self) -> Outcome {
+    async fn look(&mut self) -> Result<Outcome> {
         let (number, acknowledged) = self.current.as_ref().map(|s| (s.number, s.acknowledged)).expect("just written");
         let next = segment_path(self.shared.stream, number + 1);
-        match self.timed(self.shared.fs.exists(&next)).await {
-            Ok(false) => {}
-            Ok(true) => return Outcome::Fenced,
-            Err(error) => return Outcome::Failed(ErrorKind::Unknown, error.to_string().into()),
+        if self.timed(self.shared.fs.exists(&next)).await? {
+            return Ok(Outcome::Fenced);
         }
         if acknowledged >= self.shared.settings.segment_bytes {
             self.seal().await;
         }
-        Outcome::Durable
+        Ok(Outcome::Durable)
     }
 
     /// Ends the segment with its index. The index only spares readers a scan, so a failure is not one.

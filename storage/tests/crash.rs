@@ -1,0 +1,288 @@
+//! A region meets a fault at every storage step of a story: writes, flushes, compactions, restarts.
+//!
+//! What was acknowledged is there afterwards; what was not is there whole or not at all; increments count once per nonce.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use ferrobase_storage as storage;
+use filesystem::Filesystem;
+use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
+use model::mutation::{Mutation, MutationKind, Nonce};
+use model::query::Get;
+use model::region::RegionInfo;
+use model::schema::{FamilyDescriptor, TableDescriptor};
+use model::{Cell, LATEST_TIMESTAMP};
+use runtime::Runtime;
+use storage::budget::Budget;
+use storage::cache::BlockCache;
+use storage::region::{Region, RegionContext, RegionSettings};
+use storage::wal::{Log, LogSettings};
+
+const ROWS: [&str; 3] = ["r0", "r1", "r2"];
+const COUNTER: &str = "count";
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    /// Puts into both families of a row.
+    Put(usize),
+    /// Deletes a row.
+    Delete(usize),
+    Increment,
+    Flush,
+    Compact,
+    /// The process is killed and comes back.
+    Kill,
+    /// The region is closed and opened elsewhere.
+    Move,
+}
+
+use Action::*;
+
+const STORY: &[Action] = &[
+    Put(0),
+    Put(1),
+    Increment,
+    Flush,
+    Put(2),
+    Increment,
+    Delete(1),
+    Flush,
+    Increment,
+    Compact,
+    Put(0),
+    Kill,
+    Increment,
+    Put(1),
+    Kill,
+    Flush,
+    Increment,
+    Delete(0),
+    Kill,
+    Put(2),
+    Flush,
+    Compact,
+    Increment,
+    Move,
+    Put(0),
+    Increment,
+];
+
+fn info() -> RegionInfo {
+    RegionInfo::new("t".parse().expect("name"), Bytes::new(), Bytes::new(), 1)
+}
+
+fn table() -> Arc<TableDescriptor> {
+    let table = TableDescriptor::new("t".parse().expect("name"));
+    Arc::new(table.with_family(FamilyDescriptor::new("f")).with_family(FamilyDescriptor::new("g")))
+}
+
+/// Opens the region in a new process: its own stream, a higher epoch.
+async fn open(fs: &Arc<dyn Filesystem>, lives: &AtomicU64) -> storage::Result<Arc<Region>> {
+    let life = lives.fetch_add(1, Ordering::SeqCst);
+    let runtime = Runtime::system();
+    let settings = LogSettings { segment_bytes: 300, ..LogSettings::default() };
+    let log = Log::create(fs.clone(), runtime.clone(), settings, life).await?;
+    Region::create(fs, &runtime, "tid", &info(), &table(), 1).await?;
+    let ctx = RegionContext {
+        runtime,
+        fs: fs.clone(),
+        log,
+        budget: Budget::new(1 << 20),
+        cache: Arc::new(BlockCache::new(1 << 20)),
+        settings: RegionSettings::default(),
+    };
+    Region::open(ctx, info(), "tid", 1 + life, table()).await
+}
+
+fn increment(nonce: u64) -> (Mutation, Nonce) {
+    let mut mutation = Mutation::new(MutationKind::Increment, COUNTER);
+    let by = 1_i64.to_be_bytes();
+    mutation.cells = vec![Cell::put(COUNTER.as_bytes(), b"f", b"n", LATEST_TIMESTAMP, &by).expect("cell")];
+    (mutation, Nonce { group: 9, nonce })
+}
+
+/// What a client knows.
+#[derive(Debug, Default)]
+struct Known {
+    /// By row: what may stand there; the first is the last acknowledged.
+    rows: BTreeMap<&'static str, Vec<Option<String>>>,
+    /// Nonces of increments, and whether each was acknowledged.
+    increments: BTreeMap<u64, bool>,
+}
+
+impl Known {
+    fn told(&mut self, row: &'static str, value: Option<String>, acknowledged: bool) {
+        let candidates = self.rows.entry(row).or_insert_with(|| vec![None]);
+        if acknowledged {
+            candidates.clear();
+        }
+        candidates.push(value);
+    }
+
+    async fn verify(&mut self, region: &Arc<Region>, at: &str) {
+        for (row, candidates) in &mut self.rows {
+            let cells = region.get(&Get::new(*row)).await.expect("get");
+            let value = |family: &[u8]| {
+                let mut of = cells.iter().filter(|cell| cell.family() == family);
+                let value = of.next().map(|cell| String::from_utf8(cell.value().to_vec()).expect("text"));
+                assert!(of.next().is_none(), "{at}: one version");
+                value
+            };
+            assert_eq!(value(b"f"), value(b"g"), "{at}: row {row} is whole");
+            assert!(candidates.contains(&value(b"f")), "{at}: row {row} holds {:?} of {candidates:?}", value(b"f"));
+            // What an opening shows is decided.
+            *candidates = vec![value(b"f")];
+        }
+        let count = self.count(region).await;
+        let done = self.increments.values().filter(|done| **done).count();
+        assert!((done..=self.increments.len()).contains(&count), "{at}: {done} <= {count}");
+    }
+
+    async fn count(&self, region: &Arc<Region>) -> usize {
+        let cells = region.get(&Get::new(COUNTER)).await.expect("get");
+        cells.first().map_or(0, |cell| i64::from_be_bytes(cell.value().try_into().expect("8 bytes")) as usize)
+    }
+
+    /// The client sends every increment again.
+    async fn retry(&mut self, region: &Arc<Region>, at: &str) {
+        for nonce in self.increments.keys() {
+            let (mutation, nonce) = increment(*nonce);
+            region.mutate(vec![mutation], Some(nonce)).await.expect("retry");
+        }
+        self.increments.values_mut().for_each(|done| *done = true);
+        assert_eq!(self.count(region).await, self.increments.len(), "{at}: each increment counts once");
+    }
+}
+
+async fn act(region: &Arc<Region>, action: Action, number: usize, known: &mut Known) {
+    match action {
+        Put(row) => {
+            let (row, value) = (ROWS[row], format!("v{number}"));
+            let mut mutation = Mutation::new(MutationKind::Put, row);
+            for family in ["f", "g"] {
+                let cell = Cell::put(row.as_bytes(), family.as_bytes(), b"q", number as i64 + 1, value.as_bytes());
+                mutation.cells.push(cell.expect("cell"));
+            }
+            let told = region.mutate(vec![mutation], None).await.is_ok();
+            known.told(row, Some(value), told);
+        }
+        Delete(row) => {
+            let row = ROWS[row];
+            let mut mutation = Mutation::new(MutationKind::Delete, row);
+            mutation.timestamp = number as i64 + 1;
+            let told = region.mutate(vec![mutation], None).await.is_ok();
+            known.told(row, None, told);
+        }
+        Increment => {
+            let (mutation, nonce) = increment(number as u64 + 1);
+            known.increments.insert(nonce.nonce, false);
+            for _ in 0..3 {
+                if region.mutate(vec![mutation.clone()], Some(nonce)).await.is_ok() {
+                    known.increments.insert(nonce.nonce, true);
+                    break;
+                }
+            }
+        }
+        Flush => drop(region.flush().await),
+        Compact => drop(region.compact(true).await),
+        Kill | Move => unreachable!("done by the story"),
+    }
+}
+
+/// Tells the story with a fault, then looks at what is left. Answers the steps taken.
+async fn tell(fault: Option<Fault>) -> u64 {
+    let machine = FaultyFilesystem::new();
+    if let Some(fault) = fault {
+        machine.plan(fault);
+    }
+    let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+    let (lives, mut known) = (AtomicU64::new(1), Known::default());
+    let mut region: Option<Arc<Region>> = None;
+    for (number, action) in STORY.iter().enumerate() {
+        if matches!(action, Kill) {
+            region = None;
+        } else if matches!(action, Move)
+            && let Some(region) = region.take()
+        {
+            drop(region.close().await);
+        }
+        for _ in 0..3 {
+            if region.is_none() {
+                region = open(&fs, &lives).await.ok();
+            }
+        }
+        let Some(region) = &region else {
+            assert!(machine.is_stopped(), "{fault:?}: a passing fault keeps nobody from opening");
+            break;
+        };
+        if !matches!(action, Kill | Move) {
+            act(region, *action, number, &mut known).await;
+        }
+        if machine.is_stopped() {
+            break;
+        }
+    }
+    let steps = machine.steps();
+    let step = fault.and_then(|fault| machine.step_name(fault.step));
+    let at = format!("{fault:?} {}", step.unwrap_or_default());
+    drop(region);
+    machine.stop();
+
+    let fs: Arc<dyn Filesystem> = Arc::new(machine.root());
+    let region = open(&fs, &lives).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+    known.verify(&region, &format!("{at}: reopened")).await;
+    drop(region);
+    let region = open(&fs, &lives).await.expect("open");
+    known.verify(&region, &format!("{at}: reopened twice")).await;
+    known.retry(&region, &at).await;
+    region.flush().await.expect("flush");
+    known.verify(&region, &format!("{at}: flushed")).await;
+    region.compact(true).await.expect("compact");
+    known.verify(&region, &format!("{at}: compacted")).await;
+    drop(region);
+    let region = open(&fs, &lives).await.expect("open");
+    known.retry(&region, &format!("{at}: at last")).await;
+    region.close().await.expect("close");
+    steps
+}
+
+async fn every_step(effect: Effect, stop: bool) {
+    let steps = tell(None).await;
+    assert!(steps > 100, "{steps} steps");
+    for step in 0..steps {
+        tell(Some(Fault { step, effect, stop })).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_before_any_step_loses_nothing_acknowledged() {
+    every_step(Effect::Before, true).await;
+}
+
+#[tokio::test]
+async fn a_stop_amid_any_step_loses_nothing_acknowledged() {
+    every_step(Effect::Torn, true).await;
+}
+
+#[tokio::test]
+async fn a_stop_after_any_step_loses_nothing_acknowledged() {
+    every_step(Effect::After, true).await;
+}
+
+#[tokio::test]
+async fn a_failed_step_loses_nothing_acknowledged() {
+    every_step(Effect::Before, false).await;
+}
+
+#[tokio::test]
+async fn a_half_done_step_loses_nothing_acknowledged() {
+    every_step(Effect::Torn, false).await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_loses_nothing_acknowledged() {
+    every_step(Effect::After, false).await;
+}

@@ -249,7 +249,7 @@ fn visible(
                 (!beyond, beyond)
             };
             if take && keep.is_none_or(|keep| keep(&cell)) {
-                if keep.is_some() && !last {
+                if keep.is_some() {
                     passed += 1;
                     if passed > result_max {
                         break;

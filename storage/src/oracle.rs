@@ -199,7 +199,11 @@ fn visible(
     };
     let by_write_order = settings.new_version_behavior && !query.raw;
     let result_max = if query.raw { asked } else { asked.min(settings.max_versions) };
-    let checked_max = if keep.is_some() && !query.raw { settings.max_versions } else { result_max };
+    let checked_max = match (keep.is_some(), query.raw) {
+        (false, _) => result_max,
+        (true, true) => u32::MAX,
+        (true, false) => settings.max_versions,
+    };
     let expired = |cell: &Cell| cell.timestamp() < oldest_ms;
     let gone =
         |cell: &Cell| own_ttl_passed(cell, now_ms) || (!by_write_order && settings.min_versions == 0 && expired(cell));

@@ -55,6 +55,10 @@ impl Survivors {
         if let Some(code) = self.in_row.check(&mut self.trackers, cell) {
             return code;
         }
+        // With NEW_VERSION_BEHAVIOR what a cell hides or replaces can be told only with all files at hand.
+        if self.keep.extent == Extent::Part && self.trackers.by_write_order() {
+            return Code::Include;
+        }
         let timestamp = cell.timestamp();
         let newer_than_readers = cell.seqno() > self.keep.smallest_read_point;
         if cell.cell_type().is_delete() {

@@ -44,7 +44,7 @@ pub fn decode(mut body: &[u8], file: &str) -> Result<Vec<Nonce>> {
     if version > META_VERSION {
         return Err(StorageError::Newer { what, found: version, known: META_VERSION, file: file.to_owned() });
     }
-    if version == 0 || body.len() % 16 != 0 {
+    if version == 0 || !body.len().is_multiple_of(16) {
         return Err(StorageError::corrupt(what, file, 0, "its version or length is wrong"));
     }
     let mut nonces = Vec::with_capacity(body.len() / 16);

@@ -79,22 +79,34 @@ fn table() -> Arc<TableDescriptor> {
     Arc::new(table.with_family(FamilyDescriptor::new("f")).with_family(FamilyDescriptor::new("g")))
 }
 
-/// Opens the region in a new process: its own stream, a higher epoch.
-async fn open(fs: &Arc<dyn Filesystem>, lives: &AtomicU64) -> storage::Result<Arc<Region>> {
-    let life = lives.fetch_add(1, Ordering::SeqCst);
-    let runtime = Runtime::system();
+/// A new process's log stream.
+async fn start_log(fs: &Arc<dyn Filesystem>, life: u64) -> storage::Result<Log> {
     let settings = LogSettings { segment_bytes: 300, ..LogSettings::default() };
-    let log = Log::create(fs.clone(), runtime.clone(), settings, life).await?;
-    Region::create(fs, &runtime, "tid", &info(), &table(), 1).await?;
+    Log::create(fs.clone(), Runtime::system(), settings, life).await
+}
+
+async fn open_as(
+    fs: &Arc<dyn Filesystem>,
+    log: Log,
+    epoch: u64,
+    table: Arc<TableDescriptor>,
+) -> storage::Result<Arc<Region>> {
     let ctx = RegionContext {
-        runtime,
+        runtime: Runtime::system(),
         fs: fs.clone(),
         log,
         budget: Budget::new(1 << 20),
         cache: Arc::new(BlockCache::new(1 << 20)),
         settings: RegionSettings::default(),
     };
-    Region::open(ctx, info(), "tid", 1 + life, table()).await
+    Region::create(fs, &ctx.runtime, "tid", &info(), &table, 1).await?;
+    Region::open(ctx, info(), "tid", epoch, table).await
+}
+
+/// Opens the region in a new process: its own stream, a higher epoch.
+async fn open(fs: &Arc<dyn Filesystem>, lives: &AtomicU64) -> storage::Result<Arc<Region>> {
+    let life = lives.fetch_add(1, Ordering::SeqCst);
+    open_as(fs, start_log(fs, life).await?, 1 + life, table()).await
 }
 
 fn increment(nonce: u64) -> (Mutation, Nonce) {
@@ -285,4 +297,64 @@ async fn a_half_done_step_loses_nothing_acknowledged() {
 #[tokio::test]
 async fn a_lost_answer_loses_nothing_acknowledged() {
     every_step(Effect::After, false).await;
+}
+
+#[tokio::test]
+async fn an_opening_that_failed_can_be_repeated_by_the_same_process() {
+    for after in 0.. {
+        let machine = FaultyFilesystem::new();
+        let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+        let mut known = Known::default();
+        let region = open_as(&fs, start_log(&fs, 1).await.expect("log"), 2, table()).await.expect("open");
+        for (number, action) in [Put(0), Increment, Flush, Increment, Put(1)].into_iter().enumerate() {
+            act(&region, action, number, &mut known).await;
+        }
+        drop(region);
+        let log = start_log(&fs, 2).await.expect("log");
+        machine.plan(Fault { step: machine.steps() + after, effect: Effect::Before, stop: false });
+        let first = open_as(&fs, log.clone(), 3, table()).await;
+        let failed = first.is_err();
+        let region = match first {
+            Ok(region) => region,
+            Err(_) => open_as(&fs, log, 4, table()).await.expect("again"),
+        };
+        known.verify(&region, "opened").await;
+        known.retry(&region, "opened").await;
+        if !failed {
+            assert!(after > 1, "some step of an opening fails it");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_family_that_is_dropped_and_comes_back_is_empty() {
+    let narrow = || Arc::new(TableDescriptor::new(info().table).with_family(FamilyDescriptor::new("f")));
+    for flush in [false, true] {
+        for reopened in [false, true] {
+            let fs: Arc<dyn Filesystem> = Arc::new(filesystem::memory::MemoryFilesystem::new());
+            let mut region = open_as(&fs, start_log(&fs, 1).await.expect("log"), 2, table()).await.expect("open");
+            let mut known = Known::default();
+            act(&region, Put(0), 0, &mut known).await;
+            if flush {
+                act(&region, Flush, 1, &mut known).await;
+            }
+            for (life, table) in [(2, narrow()), (3, table())] {
+                if reopened {
+                    region =
+                        open_as(&fs, start_log(&fs, life).await.expect("log"), 1 + life, table).await.expect("open");
+                } else {
+                    region.update(table).await.expect("update");
+                }
+            }
+            for life in 4..6 {
+                let cells = region.get(&Get::new(ROWS[0])).await.expect("get");
+                let families: Vec<_> = cells.iter().map(|cell| cell.family()).collect();
+                assert_eq!(families, [b"f"], "flush {flush}, reopened {reopened}, life {life}");
+                region = open_as(&fs, start_log(&fs, life).await.expect("log"), 1 + life, table()).await.expect("open");
+            }
+            act(&region, Put(0), 9, &mut known).await;
+            known.verify(&region, "written again").await;
+        }
+    }
 }

@@ -16,7 +16,7 @@ use runtime::Runtime;
 use super::{Region, RegionContext, StoreFile, StoreVersion};
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
-use crate::manifest::ManifestHandle;
+use crate::manifest::{FamilyState, Manifest, ManifestHandle};
 use crate::memtable::Memtable;
 use crate::mvcc::Mvcc;
 use crate::nonce::{self, NonceWindow};
@@ -27,6 +27,15 @@ use crate::wal;
 pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String {
     let (namespace, table) = (info.table.namespace(), info.table.qualifier());
     format!("data/{namespace}/{table}/{}/{}/{name}", info.encoded_name(), String::from_utf8_lossy(family))
+}
+
+/// Lists the descriptor's families: what is gone is gone for good, what is new starts behind `last`.
+fn set_families(manifest: &mut Manifest, descriptor: &TableDescriptor, last: SeqNo) {
+    manifest.families.retain(|family, _| descriptor.families.contains_key(family));
+    for family in descriptor.families.keys() {
+        let new = FamilyState { flushed: last, files: Vec::new() };
+        manifest.families.entry(family.clone()).or_insert(new);
+    }
 }
 
 impl Region {
@@ -61,6 +70,11 @@ impl Region {
         let (mut ended, mut unneeded) = (Vec::new(), Vec::new());
         for stream in manifest.manifest().needs.clone() {
             if stream == ctx.log.stream() {
+                if !ctx.log.holds(&encoded) {
+                    // An opening that failed half-way: nothing was written under it.
+                    unneeded.push(stream);
+                    continue;
+                }
                 // Opened by this process before: its edits are in our own stream, which cannot be ended.
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
@@ -92,8 +106,9 @@ impl Region {
             );
         }
         let nonces = NonceWindow::new(ctx.runtime.clock.clone(), Duration::from_millis(ctx.settings.nonce_window_ms));
+        // The log may hold cells of a family's earlier life: one that the manifest does not know starts empty.
         let flushed =
-            |family: &[u8]| manifest.manifest().families.get(family).map_or(SeqNo::ZERO, |state| state.flushed);
+            |family: &[u8]| manifest.manifest().families.get(family).map_or(SeqNo::MAX, |state| state.flushed);
         // Files tell the nonces of what is flushed, the log those of the rest: an entry that a flush passed over was
         // never applied.
         let mut files: Vec<&Arc<StoreFile>> = stores.values().flat_map(|store| &store.files).collect();
@@ -123,6 +138,10 @@ impl Region {
                 }
             }
         }
+        let known = manifest.manifest().families.keys();
+        if !known.eq(descriptor.families.keys()) {
+            manifest.commit(|manifest| set_families(manifest, &descriptor, last)).await?;
+        }
         let charge = Mutex::new(ctx.budget.take_anyway(replayed));
         Ok(Arc::new(Region {
             nonces,
@@ -146,6 +165,7 @@ impl Region {
 
     /// Takes a changed descriptor: new families start empty, families that are gone are no longer served or listed.
     pub async fn update(&self, descriptor: Arc<TableDescriptor>) -> Result<()> {
+        let _persisting = self.persisting.lock().await;
         let _updates = self.updates.write().await;
         let mut version = (**self.version.read()).clone();
         version.retain(|family, _| descriptor.families.contains_key(family));
@@ -157,15 +177,8 @@ impl Region {
             });
         }
         let mut manifest = self.manifest.lock().await;
-        let names: Vec<Bytes> = descriptor.families.keys().cloned().collect();
-        manifest
-            .commit(|manifest| {
-                manifest.families.retain(|family, _| names.contains(family));
-                for family in names {
-                    manifest.families.entry(family).or_default();
-                }
-            })
-            .await?;
+        let last = self.mvcc.last();
+        manifest.commit(|manifest| set_families(manifest, &descriptor, last)).await?;
         *self.version.write() = Arc::new(version);
         *self.descriptor.write() = descriptor;
         Ok(())
@@ -188,6 +201,10 @@ impl Region {
                 manifest.needs.clear();
                 manifest.seq_floor = manifest.seq_floor.max(last);
             })
-            .await
+            .await?;
+        if let Err(error) = self.ctx.log.forget(&self.encoded, last).await {
+            tracing::warn!(%error, "log segments of a closed region are kept");
+        }
+        Ok(())
     }
 }

@@ -58,6 +58,8 @@ impl Group {
 #[derive(Debug)]
 struct Open {
     group: Group,
+    /// Largest seqno ever submitted, by region.
+    submitted: HashMap<Bytes, SeqNo>,
     accepting: bool,
 }
 
@@ -119,7 +121,7 @@ impl Log {
             runtime,
             settings,
             stream,
-            open: Mutex::new(Open { group: Group::new(BytesMut::new()), accepting: true }),
+            open: Mutex::new(Open { group: Group::new(BytesMut::new()), submitted: HashMap::new(), accepting: true }),
             tracker: Mutex::default(),
             wake: Notify::new(),
             closed: watch::Sender::new(false),
@@ -167,6 +169,10 @@ impl Log {
             }
         }
         let ticket = Ticket(group.outcome.subscribe());
+        match open.submitted.get_mut(region) {
+            Some(last) => *last = seqno,
+            None => drop(open.submitted.insert(region.clone(), seqno)),
+        }
         drop(open);
         self.0.wake.notify_one();
         Ok(ticket)
@@ -208,6 +214,12 @@ impl Log {
             self.0.tracker.lock().segments.remove(&number);
         }
         Ok(())
+    }
+
+    /// Whether entries of the region were submitted that it has not said to be flushed.
+    pub fn holds(&self, region: &Bytes) -> bool {
+        let Some(last) = self.0.open.lock().submitted.get(region).copied() else { return false };
+        self.0.tracker.lock().flushed.get(region).is_none_or(|flushed| *flushed < last)
     }
 
     /// Number of segments that still count; for metrics and tests.

@@ -13,6 +13,7 @@ pub(super) struct MultiRowRange {
     reversed: bool,
     /// Where the scan stands: the first range that does not end before the row.
     at: usize,
+    /// Of the row; `Skip` where the row key was never shown (inside a `Skip` filter).
     code: FilterCode,
     done: bool,
 }
@@ -59,7 +60,7 @@ impl MultiRowRange {
         if reversed {
             ranges.reverse();
         }
-        Ok(MultiRowRange { ranges, reversed, at: 0, code: FilterCode::Include, done: false })
+        Ok(MultiRowRange { ranges, reversed, at: 0, code: FilterCode::Skip, done: false })
     }
 
     /// Whether the range ends before the row, in scan order.

@@ -190,7 +190,8 @@ fn node(filter: &Filter, reversed: bool, seed: u64) -> Result<Box<dyn Node>> {
             found: false,
             matched: false,
         }),
-        Filter::Skip { filter } => Box::new(Skip { inner: node(filter, reversed, seed)?, row_out: false }),
+        // HBase does not tell filters inside these two that a scan is reversed.
+        Filter::Skip { filter } => Box::new(Skip { inner: node(filter, false, seed)?, row_out: false }),
         Filter::Timestamps { timestamps, can_hint } => {
             let mut sorted = timestamps.clone();
             sorted.sort_unstable();
@@ -198,7 +199,7 @@ fn node(filter: &Filter, reversed: bool, seed: u64) -> Result<Box<dyn Node>> {
             at_least_zero("timestamp", sorted.first().copied().unwrap_or(0))?;
             Box::new(Timestamps { sorted, can_hint: *can_hint })
         }
-        Filter::WhileMatch { filter } => Box::new(WhileMatch { inner: node(filter, reversed, seed)?, over: false }),
+        Filter::WhileMatch { filter } => Box::new(WhileMatch { inner: node(filter, false, seed)?, over: false }),
     })
 }
 

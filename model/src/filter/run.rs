@@ -742,3 +742,51 @@ impl Node for WhileMatch {
         self.inner.is_family_essential(family)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::RowRange;
+
+    fn cell(row: &str, qualifier: &str) -> Cell {
+        Cell::put(row.as_bytes(), b"f", qualifier.as_bytes(), 1, b"v").unwrap()
+    }
+
+    /// HBase's `WhileMatchFilter` does not pass `setReversed` on, so a stop row inside it counts from below (found by HBase as judge).
+    #[test]
+    fn wrapped_filters_do_not_know_that_a_scan_is_reversed() {
+        let stop = Filter::InclusiveStop { stop_row: Bytes::from_static(b"a") };
+        let row = cell("d", "q");
+        assert!(!FilterRun::new(&stop, true, 0).unwrap().filter_row_key(row.as_ref()).unwrap());
+        let wrapped = Filter::WhileMatch { filter: Box::new(stop) };
+        assert!(FilterRun::new(&wrapped, true, 0).unwrap().filter_row_key(row.as_ref()).unwrap());
+    }
+
+    /// `SkipFilter` never shows row keys to what it wraps; row ranges inside it want nothing (found by HBase as judge).
+    #[test]
+    fn row_ranges_inside_skip_want_nothing() {
+        let range = RowRange {
+            start: Bytes::from_static(b"a"),
+            start_inclusive: true,
+            stop: Bytes::from_static(b"z"),
+            stop_inclusive: true,
+        };
+        let ranges = Filter::Skip { filter: Box::new(Filter::MultiRowRange { ranges: vec![range] }) };
+        let filter = Filter::List { op: FilterListOp::MustPassOne, filters: vec![ranges, Filter::FirstKeyOnly] };
+        let mut run = FilterRun::new(&filter, false, 0).unwrap();
+        assert!(!run.filter_row_key(cell("b", "a").as_ref()).unwrap());
+        assert_eq!(run.filter_cell(cell("b", "a").as_ref()).unwrap(), FilterCode::Include);
+        assert_eq!(run.filter_cell(cell("b", "b").as_ref()).unwrap(), FilterCode::Skip);
+    }
+
+    #[test]
+    fn a_list_keeps_a_cell_if_all_or_one_of_its_members_do() {
+        let prefix = |text: &'static str| Filter::ColumnPrefix { prefix: Bytes::from_static(text.as_bytes()) };
+        for (op, expected) in [(FilterListOp::MustPassAll, false), (FilterListOp::MustPassOne, true)] {
+            let mut run =
+                FilterRun::new(&Filter::List { op, filters: vec![prefix("a"), prefix("b")] }, false, 0).unwrap();
+            assert!(!run.filter_row_key(cell("r", "b").as_ref()).unwrap());
+            assert_eq!(run.filter_cell(cell("r", "b").as_ref()).unwrap().includes(), expected);
+        }
+    }
+}

@@ -7,6 +7,7 @@
 mod block;
 mod bloom;
 mod compress;
+mod encoding;
 mod format;
 pub mod reader;
 pub mod writer;

@@ -10,14 +10,14 @@ use bytes::{Buf, Bytes};
 use filesystem::{BlobReader, Filesystem};
 use futures::future::BoxFuture;
 use model::query::TimeRange;
-use model::schema::{BloomType, Compression};
+use model::schema::{BloomType, Compression, DataBlockEncoding};
 use model::{Cell, CellOrder, CellRef, KeyRef, SeqNo};
 use prost::Message;
 
 use super::block::{self, Block, CellSuffix, Found};
 use super::format::{self, *};
 use super::writer::row_col_key;
-use super::{bloom, compress};
+use super::{bloom, compress, encoding};
 use crate::cache::{BlockCache, CachedBlock};
 use crate::error::{Result, StorageError};
 use crate::source::{CellSource, Progress};
@@ -53,8 +53,10 @@ pub struct HFileReader {
     compression: Compression,
     order: CellOrder,
     suffix: CellSuffix,
+    encoding: DataBlockEncoding,
+    tags_packed: bool,
     levels: u32,
-    root: Vec<IndexEntry>,
+    root: Arc<Vec<IndexEntry>>,
     meta_root: Vec<IndexEntry>,
     info: BTreeMap<Bytes, Bytes>,
     entries: u64,
@@ -191,13 +193,18 @@ impl HFileReader {
         let info_map = read_info(&info.body).ok_or_else(|| parts.bad(info.offset, "the FileInfo is not sound"))?;
         let text =
             |key: &'static str| info_map.get(key.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned());
-        for key in ["DATA_BLOCK_ENCODING", "INDEX_BLOCK_ENCODING"] {
-            if let Some(name) = text(key).filter(|name| name != "NONE") {
-                return Err(StorageError::Invalid(format!(
-                    "store file `{path}` has {key} {name}, which is not supported"
-                )));
-            }
+        let unsupported = |key: &str, name: &str| {
+            StorageError::Invalid(format!("store file `{path}` has {key} {name}, which is not supported"))
+        };
+        if let Some(name) = text("INDEX_BLOCK_ENCODING").filter(|name| name != "NONE") {
+            return Err(unsupported("INDEX_BLOCK_ENCODING", &name));
         }
+        let encoding = match text("DATA_BLOCK_ENCODING") {
+            None => DataBlockEncoding::None,
+            Some(name) => encoding::from_name(&name).ok_or_else(|| unsupported("DATA_BLOCK_ENCODING", &name))?,
+        };
+        let packed = info_map.get("hfile.TAGS_COMPRESSED".as_bytes());
+        let tags_packed = packed.is_some_and(|value| value.iter().any(|byte| *byte != 0));
         let suffix = CellSuffix {
             tags: info_map.contains_key("hfile.MAX_TAGS_LEN".as_bytes()),
             mvcc: info_map.get("KEY_VALUE_VERSION".as_bytes()).is_some_and(|value| value[..] == [0, 0, 0, 1]),
@@ -223,8 +230,10 @@ impl HFileReader {
             compression: parts.compression,
             order,
             suffix,
+            encoding,
+            tags_packed,
             levels,
-            root: root_entries,
+            root: Arc::new(root_entries),
             meta_root,
             info: info_map,
             entries: trailer.entry_count.unwrap_or(0),
@@ -384,6 +393,10 @@ impl HFileReader {
         }
         let data = self.blob.read_at(offset, disk_len).await?;
         let block = block::read_block(&data, offset, &self.name, self.compression)?;
+        let kind = match kind {
+            BlockType::Data if self.encoding != DataBlockEncoding::None => BlockType::EncodedData,
+            kind => kind,
+        };
         if block.kind != kind || block.disk_len != disk_len {
             return Err(StorageError::corrupt(
                 WHAT,
@@ -392,10 +405,16 @@ impl HFileReader {
                 format!("{kind:?} block expected, found {:?}", block.kind),
             ));
         }
-        if kind == BlockType::Data {
-            self.suffix.check(&block.body).map_err(|why| StorageError::corrupt(WHAT, &self.name, offset, why))?;
+        let is_data = matches!(kind, BlockType::Data | BlockType::EncodedData);
+        let mut body = block.body;
+        if is_data {
+            let bad = |why: String| StorageError::corrupt(WHAT, &self.name, offset, why);
+            if kind == BlockType::EncodedData {
+                body = encoding::decode(&body, self.encoding, self.suffix, self.tags_packed).map_err(bad)?;
+            }
+            self.suffix.check(&body).map_err(bad)?;
         }
-        Ok(CachedBlock { body: block.body, disk_len, previous: block.previous, is_data: kind == BlockType::Data })
+        Ok(CachedBlock { body, disk_len, previous: block.previous, is_data })
     }
 
     /// Walks the cells.
@@ -534,7 +553,7 @@ impl HFileSource {
         }
         let wanted = key.as_ref().key();
         let at = self.file.root.partition_point(|e| self.file.compare_entry(&e.key, wanted).is_le()).saturating_sub(1);
-        self.path = vec![Level { entries: Arc::new(self.file.root.clone()), at }];
+        self.path = vec![Level { entries: self.file.root.clone(), at }];
         self.descend(Some(wanted), false).await?;
         Ok(true)
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use filesystem::Filesystem;
 use filesystem::memory::MemoryFilesystem;
 use model::query::TimeRange;
-use model::schema::{BloomType, Compression};
+use model::schema::{BloomType, Compression, DataBlockEncoding};
 use model::{Cell, CellType, SeqNo};
 
 fn golden_cells() -> Vec<Cell> {

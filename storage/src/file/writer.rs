@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use model::schema::{BloomType, Compression};
+use model::schema::{BloomType, Compression, DataBlockEncoding};
 use model::{Cell, CellOrder, CellRef, CellType, KeyRef, LATEST_TIMESTAMP};
 use prost::Message;
 
-use super::block::write_block;
+use super::block::{CellSuffix, write_block};
 use super::bloom::BloomBuilder;
 use super::compress;
+use super::encoding;
 use super::format::{self, *};
 use crate::error::{Result, StorageError};
 
@@ -22,6 +23,8 @@ use crate::error::{Result, StorageError};
 pub struct WriterOptions {
     /// Compression of all blocks.
     pub compression: Compression,
+    /// Encoding of data blocks; PREFIX and DIFF, which are only read, are written as FAST_DIFF.
+    pub encoding: DataBlockEncoding,
     /// Bytes of cells after which a data block ends.
     pub block_size: usize,
     /// The general bloom filter.
@@ -46,6 +49,7 @@ impl Default for WriterOptions {
     fn default() -> Self {
         WriterOptions {
             compression: Compression::None,
+            encoding: DataBlockEncoding::None,
             block_size: 65_536,
             bloom: BloomType::Row,
             bloom_prefix_len: 0,
@@ -179,7 +183,10 @@ fn separator(order: CellOrder, left: &[u8], right: &[u8]) -> Vec<u8> {
 
 impl HFileWriter {
     /// Starts a file.
-    pub fn new(options: WriterOptions) -> HFileWriter {
+    pub fn new(mut options: WriterOptions) -> HFileWriter {
+        if !encoding::can_encode(options.encoding) {
+            options.encoding = DataBlockEncoding::FastDiff;
+        }
         let bloom = (options.bloom != BloomType::None)
             .then(|| (BloomBuilder::new(options.bloom == BloomType::RowCol), Vec::new()));
         HFileWriter {
@@ -350,8 +357,14 @@ impl HFileWriter {
         if self.body.is_empty() {
             return Ok(());
         }
-        let body = self.body.split();
-        let (offset, disk_len) = self.emit(BlockType::Data, &body)?;
+        let mut body = self.body.split();
+        let mut kind = BlockType::Data;
+        if self.options.encoding != DataBlockEncoding::None {
+            kind = BlockType::EncodedData;
+            let suffix = CellSuffix { tags: self.options.tags, mvcc: self.options.mvcc };
+            body = encoding::encode(&body, self.options.encoding, suffix);
+        }
+        let (offset, disk_len) = self.emit(kind, &body)?;
         self.total_uncompressed += (BLOCK_HEADER_LEN + body.len()) as u64;
         self.first_data.get_or_insert(offset);
         self.last_data = offset;
@@ -544,6 +557,9 @@ impl HFileWriter {
         if self.options.tags {
             info.insert("hfile.MAX_TAGS_LEN", (self.tags_max as i32).to_be_bytes().to_vec());
             info.insert("hfile.TAGS_COMPRESSED", flag(false));
+        }
+        if self.options.encoding != DataBlockEncoding::None {
+            info.insert("DATA_BLOCK_ENCODING", encoding::name(self.options.encoding).as_bytes().to_vec());
         }
         if self.options.mvcc {
             info.insert("KEY_VALUE_VERSION", 1i32.to_be_bytes().to_vec());

@@ -113,6 +113,7 @@ impl Region {
         let mut scanner = CompactionScanner::new(sources, self.order, &FamilySettings::from(family), keep);
         let mut writer = HFileWriter::new(WriterOptions {
             compression: family.compression(),
+            encoding: family.data_block_encoding(),
             block_size: family.block_size() as usize,
             bloom: family.bloom_type(),
             bloom_prefix_len: family.bloom_prefix_len().unwrap_or(0),

@@ -176,3 +176,89 @@ async fn damage_is_named_or_harmless() {
         assert!(open(good.slice(..cut)).await.is_err(), "cut at {cut}");
     }
 }
+
+/// The fields of a recorded cell, tags as their payloads.
+type Recorded = (String, String, i64, u8, String, u64, Vec<String>);
+
+fn recorded(line: &str) -> Recorded {
+    let json: serde_json::Value = serde_json::from_str(line).expect("json");
+    let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+    let tags =
+        json["tags"].as_array().map(|tags| tags.iter().map(|tag| tag[1].as_str().unwrap_or_default().to_owned()));
+    (
+        text("row"),
+        text("qualifier"),
+        json["ts"].as_i64().expect("ts"),
+        json["type"].as_u64().expect("type") as u8,
+        text("value"),
+        json["mvcc"].as_u64().unwrap_or(0),
+        tags.map(Iterator::collect).unwrap_or_default(),
+    )
+}
+
+fn fields(cell: &Cell) -> Recorded {
+    let cell = cell.as_ref();
+    let (mut tags, mut rest) = (Vec::new(), cell.tags());
+    while let [a, b, _kind, tail @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*a, *b])) - 1;
+        tags.push(hex::encode(&tail[..len]));
+        rest = &tail[len..];
+    }
+    (
+        hex::encode(cell.row()),
+        hex::encode(cell.qualifier()),
+        cell.timestamp(),
+        cell.cell_type().0,
+        hex::encode(cell.value()),
+        cell.seqno().0,
+        tags,
+    )
+}
+
+#[tokio::test]
+async fn files_of_a_real_hbase_are_read_and_sought() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (mut files, mut wrong) = (0, Vec::new());
+    for entry in std::fs::read_dir(dir).expect("dir") {
+        let path = entry.expect("entry").path();
+        let name = path.file_name().expect("name").to_string_lossy().into_owned();
+        let Some(stem) = name.strip_suffix(".cells.jsonl.gz") else { continue };
+        let mut text = String::new();
+        let zipped = std::fs::File::open(&path).expect("cells");
+        std::io::Read::read_to_string(&mut flate2::read::MultiGzDecoder::new(zipped), &mut text).expect("gzip");
+        let expected: Vec<Recorded> = text.lines().map(recorded).collect();
+        let data = std::fs::read(path.with_file_name(format!("{stem}.hfile"))).expect("file");
+        files += 1;
+        let file = match open(data.into()).await {
+            Ok(file) => file,
+            Err(error) => {
+                wrong.push(format!("{stem}: {error}"));
+                continue;
+            }
+        };
+        let cells = match read_all(&file).await {
+            Ok(cells) => cells,
+            Err(error) => {
+                wrong.push(format!("{stem}: {error}"));
+                continue;
+            }
+        };
+        let found: Vec<Recorded> = cells.iter().map(fields).collect();
+        if found != expected {
+            let at = found.iter().zip(&expected).position(|(a, b)| a != b);
+            let pair = at.map(|at| (&found[at], &expected[at]));
+            wrong.push(format!("{stem}: {} of {} cells, first difference {pair:?}", found.len(), expected.len()));
+            continue;
+        }
+        let mut source = file.source();
+        for at in (0..cells.len()).step_by(17) {
+            let progress = source.seek(&cells[at]);
+            settle(&mut source, progress).await.expect("seek");
+            if source.cell().as_ref().map(fields).as_ref() != Some(&expected[at]) {
+                wrong.push(format!("{stem}: seek to cell {at}"));
+                break;
+            }
+        }
+    }
+    assert!(files >= 20 && wrong.is_empty(), "{files} files, wrong: {wrong:#?}");
+}

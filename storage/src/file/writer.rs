@@ -87,6 +87,8 @@ pub struct HFileWriter {
     /// Offset of the end of `out` in the file.
     offset: u64,
     body: BytesMut,
+    /// What ROW_INDEX_V1 adds to the open block.
+    row_index_bytes: usize,
     first_key: Vec<u8>,
     last_key: Vec<u8>,
     last_key_of_previous_block: Option<Vec<u8>>,
@@ -194,6 +196,7 @@ impl HFileWriter {
             out: BytesMut::new(),
             offset: 0,
             body: BytesMut::new(),
+            row_index_bytes: 0,
             first_key: Vec::new(),
             last_key: Vec::new(),
             last_key_of_previous_block: None,
@@ -262,13 +265,19 @@ impl HFileWriter {
             if order.is_gt() {
                 return Err(StorageError::Invalid(format!("cells are out of order: {key:?} follows {last:?}")));
             }
-            if order.is_lt() && self.body.len() >= self.options.block_size {
+            // The row index counts as part of the block, as HBase counts it.
+            if order.is_lt() && self.body.len() + self.row_index_bytes >= self.options.block_size {
                 self.finish_block()?;
             }
         }
         if self.body.is_empty() {
             self.first_key.clear();
             self.first_key.extend_from_slice(key.as_bytes());
+        }
+        if self.options.encoding == DataBlockEncoding::RowIndexV1
+            && (self.body.is_empty() || KeyRef::parse(&self.last_key).is_ok_and(|last| last.row() != key.row()))
+        {
+            self.row_index_bytes += 4;
         }
         self.add_to_blooms(cell);
         self.body.put_slice(cell.without_tags());
@@ -358,6 +367,7 @@ impl HFileWriter {
             return Ok(());
         }
         let mut body = self.body.split();
+        self.row_index_bytes = 0;
         let mut kind = BlockType::Data;
         if self.options.encoding != DataBlockEncoding::None {
             kind = BlockType::EncodedData;

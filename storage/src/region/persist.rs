@@ -124,8 +124,17 @@ impl Region {
         });
         let name = format!("{:016x}{:016x}", self.epoch, self.ctx.runtime.random.next_u64());
         let path = file_path(&self.info, &family.name, &name);
-        let mut blob = None;
+        let mut blob: Option<Box<dyn filesystem::BlobWriter>> = None;
         while let Some(cell) = scanner.next().await? {
+            // A closing region waits for flushes only.
+            if !meta.compacted.is_empty()
+                && let Err(error) = self.check_open()
+            {
+                if let Some(blob) = blob {
+                    blob.abort().await;
+                }
+                return Err(error);
+            }
             writer.append(cell.as_ref())?;
             if writer.pending() >= WRITE_BYTES {
                 let blob = match &mut blob {

@@ -314,3 +314,32 @@ async fn increment_keeps_the_time_to_live_of_its_cell() {
     let cells = region.get(&Get::new("r")).await.expect("get");
     assert_eq!((cells[0].as_ref().ttl_ms(), cells[0].tags().len()), (Some(7_200_000), 11));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_a_compaction_and_loses_nothing() {
+    let mut host = memory();
+    let mut region = host.open().await;
+    for round in 0..4 {
+        for row in 0..500 {
+            write(&region, put(&format!("row{row:04}"), "f", "q", 1000 + round, "v")).await;
+        }
+        region.flush().await.expect("flush");
+    }
+    let compaction = {
+        let region = region.clone();
+        runtime::task::spawn("compaction", async move { region.compact(true).await })
+    };
+    runtime::task::yield_now().await;
+    region.close().await.expect("close");
+    if let Err(error) = compaction.await.expect("task") {
+        assert_eq!(error.kind(), ErrorKind::NotServing);
+    }
+    assert_eq!(
+        region.compact(true).await.map_or_else(|error| error.kind(), |_| ErrorKind::NotServing),
+        ErrorKind::NotServing
+    );
+    region = host.open().await;
+    assert_eq!(rows(&region, &Scan::default()).await.len(), 500);
+    let listed = region.files(b"f").len();
+    assert_eq!(host.fs.list("data").await.expect("list").len(), listed, "no file is left over");
+}

@@ -1,6 +1,7 @@
 //! A root in memory on which a test makes one step go wrong, or the machine stop.
 //!
-//! Steps are the operations that change storage, counted from 0 in the order they arrive; reads do not count.
+//! Steps are the operations that change storage, counted from 0 in the order they arrive; opening, looking and reading
+//! registers count only if asked for.
 //!
 //! Always true
 //! - After a stop nothing changes any more: every operation through the wrapper fails. What survives is
@@ -44,6 +45,7 @@ struct State {
     steps: u64,
     fault: Option<Fault>,
     stopped: bool,
+    count_reads: bool,
     /// Durable length of each log.
     synced: HashMap<String, usize>,
     names: Vec<String>,
@@ -65,7 +67,11 @@ impl Shared {
         }
     }
 
-    fn check(&self, path: &str) -> Result<()> {
+    /// A read: a fault makes it fail.
+    fn check(&self, what: &str, path: &str) -> Result<()> {
+        if self.state.lock().count_reads {
+            return self.step(what, path, |_, _| Some(Ok(())));
+        }
         if self.state.lock().stopped {
             return Err(Error::new(ErrorKind::Unavailable, path, "the machine has stopped"));
         }
@@ -118,6 +124,11 @@ impl FaultyFilesystem {
     /// Starts from a root, as after a restart.
     pub fn over(root: MemoryFilesystem) -> FaultyFilesystem {
         FaultyFilesystem(Arc::new(Shared { root, state: Mutex::default() }))
+    }
+
+    /// Counts reads as steps too.
+    pub fn count_reads(&self) {
+        self.0.state.lock().count_reads = true;
     }
 
     /// Plans a fault; replaces an earlier plan.
@@ -221,12 +232,12 @@ impl Filesystem for FaultyFilesystem {
     }
 
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
-        self.0.check(path)?;
+        self.0.check("open", path)?;
         self.0.root.open(path).await
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>> {
-        self.0.check(path)?;
+        self.0.check("look", path)?;
         self.0.root.size(path).await
     }
 
@@ -243,7 +254,7 @@ impl Filesystem for FaultyFilesystem {
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
-        self.0.check(folder)?;
+        self.0.check("list", folder)?;
         self.0.root.list(folder).await
     }
 
@@ -252,7 +263,7 @@ impl Filesystem for FaultyFilesystem {
     }
 
     async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>> {
-        self.0.check(path)?;
+        self.0.check("register read", path)?;
         self.0.root.register_read(path).await
     }
 

@@ -205,8 +205,11 @@ async fn act(region: &Arc<Region>, action: Action, number: usize, known: &mut Kn
 }
 
 /// Tells the story with a fault, then looks at what is left. Answers the steps taken.
-async fn tell(fault: Option<Fault>) -> u64 {
+async fn tell(fault: Option<Fault>, reads: bool) -> u64 {
     let machine = FaultyFilesystem::new();
+    if reads {
+        machine.count_reads();
+    }
     if let Some(fault) = fault {
         machine.plan(fault);
     }
@@ -261,42 +264,47 @@ async fn tell(fault: Option<Fault>) -> u64 {
     steps
 }
 
-async fn every_step(effect: Effect, stop: bool) {
-    let steps = tell(None).await;
+async fn every_step(effect: Effect, stop: bool, reads: bool) {
+    let steps = tell(None, reads).await;
     assert!(steps > 100, "{steps} steps");
     for step in 0..steps {
-        tell(Some(Fault { step, effect, stop })).await;
+        tell(Some(Fault { step, effect, stop }), reads).await;
     }
 }
 
 #[tokio::test]
 async fn a_stop_before_any_step_loses_nothing_acknowledged() {
-    every_step(Effect::Before, true).await;
+    every_step(Effect::Before, true, false).await;
 }
 
 #[tokio::test]
 async fn a_stop_amid_any_step_loses_nothing_acknowledged() {
-    every_step(Effect::Torn, true).await;
+    every_step(Effect::Torn, true, false).await;
 }
 
 #[tokio::test]
 async fn a_stop_after_any_step_loses_nothing_acknowledged() {
-    every_step(Effect::After, true).await;
+    every_step(Effect::After, true, false).await;
 }
 
 #[tokio::test]
 async fn a_failed_step_loses_nothing_acknowledged() {
-    every_step(Effect::Before, false).await;
+    every_step(Effect::Before, false, false).await;
+}
+
+#[tokio::test]
+async fn a_failed_step_or_look_loses_nothing_acknowledged() {
+    every_step(Effect::Before, false, true).await;
 }
 
 #[tokio::test]
 async fn a_half_done_step_loses_nothing_acknowledged() {
-    every_step(Effect::Torn, false).await;
+    every_step(Effect::Torn, false, false).await;
 }
 
 #[tokio::test]
 async fn a_lost_answer_loses_nothing_acknowledged() {
-    every_step(Effect::After, false).await;
+    every_step(Effect::After, false, false).await;
 }
 
 #[tokio::test]

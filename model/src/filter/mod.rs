@@ -6,6 +6,7 @@
 mod comparator;
 mod data;
 mod fuzzy;
+pub mod language;
 mod list;
 mod node;
 mod ranges;

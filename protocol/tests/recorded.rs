@@ -226,3 +226,23 @@ fn recorded_messages_are_encoded_again_to_the_same_bytes() {
     }
     assert!(checked > 1000, "only {checked} messages were checked");
 }
+
+#[test]
+fn recorded_filters_go_through_the_model_to_the_same_bytes() {
+    let mut classes = std::collections::BTreeSet::new();
+    for line in include_str!("golden/filters.jsonl").lines() {
+        let call: Value = serde_json::from_str(line).expect("json");
+        let request = body(call["request"].as_str().expect("hex"));
+        let filter = match call["method"].as_str() {
+            Some("Scan") => pb::ScanRequest::decode(&request[..]).expect("scan").scan.and_then(|scan| scan.filter),
+            _ => pb::GetRequest::decode(&request[..]).expect("get").get.filter,
+        };
+        let Some(filter) = filter else { continue };
+        let read =
+            ferrobase_protocol::filter::filter_from(&filter).unwrap_or_else(|error| panic!("{}: {error}", call["op"]));
+        let made = ferrobase_protocol::filter::filter_to(&read);
+        assert_eq!(hex::encode(made.encode_to_vec()), hex::encode(filter.encode_to_vec()), "{}: {read:?}", call["op"]);
+        classes.insert(filter.name);
+    }
+    assert!(classes.len() >= 20, "only {classes:?}");
+}

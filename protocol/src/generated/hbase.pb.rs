@@ -1118,7 +1118,7 @@ pub struct SkipFilter {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TimestampsFilter {
-    #[prost(int64, repeated, packed = "false", tag = "1")]
+    #[prost(int64, repeated, tag = "1")]
     pub timestamps: ::prost::alloc::vec::Vec<i64>,
     #[prost(bool, optional, tag = "2")]
     pub can_hint: ::core::option::Option<bool>,

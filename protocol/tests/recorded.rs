@@ -246,3 +246,37 @@ fn recorded_filters_go_through_the_model_to_the_same_bytes() {
     }
     assert!(classes.len() >= 20, "only {classes:?}");
 }
+
+#[test]
+fn recorded_descriptors_go_through_the_model_unchanged() {
+    use ferrobase_protocol::schema::{table_from, table_to};
+    let sorted = |mut table: pb::TableSchema| {
+        // The model keeps attributes by name; on the wire their order means nothing.
+        table.attributes.sort_by(|a, b| a.first.cmp(&b.first));
+        table.configuration.sort_by(|a, b| a.name.cmp(&b.name));
+        for family in &mut table.column_families {
+            family.attributes.sort_by(|a, b| a.first.cmp(&b.first));
+            family.configuration.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        table
+    };
+    let mut checked = 0;
+    for line in include_str!("golden/calls.jsonl").lines() {
+        let call: Value = serde_json::from_str(line).expect("json");
+        let tables = match (call["method"].as_str(), call["request"].as_str(), call["response"].as_str()) {
+            (Some("CreateTable"), Some(request), _) => {
+                vec![pb::CreateTableRequest::decode(&body(request)[..]).expect("request").table_schema]
+            }
+            (Some("GetTableDescriptors"), _, Some(response)) => {
+                pb::GetTableDescriptorsResponse::decode(&body(response)[..]).expect("response").table_schema
+            }
+            _ => continue,
+        };
+        for table in tables {
+            let Ok(read) = table_from(&table) else { continue };
+            assert_eq!(sorted(table_to(&read)), sorted(table), "{}", call["op"]);
+            checked += 1;
+        }
+    }
+    assert!(checked >= 3, "only {checked} descriptors were checked");
+}

@@ -4,10 +4,11 @@
 //! - This crate alone knows messages and exception names.
 //! - Bytes from the network never panic and never allocate by an unchecked length.
 //!
-//! Not here yet: the transports, and the conversions of gets, scans and mutations.
+//! Not here yet: the transports, and the conversions of mutations and conditions.
 
 pub mod cell_block;
 pub mod filter;
+pub mod query;
 pub mod schema;
 
 // The generated files reach each other by their packages, so the modules stand as these do.

@@ -280,3 +280,28 @@ fn recorded_descriptors_go_through_the_model_unchanged() {
     }
     assert!(checked >= 3, "only {checked} descriptors were checked");
 }
+
+#[test]
+fn recorded_queries_are_understood_and_mean_the_same_when_written_again() {
+    use ferrobase_protocol::query::{get_from, get_to, scan_from, scan_to};
+    let (mut gets, mut scans) = (0, 0);
+    for line in include_str!("golden/calls.jsonl").lines().chain(include_str!("golden/filters.jsonl").lines()) {
+        let call: Value = serde_json::from_str(line).expect("json");
+        let Some(request) = call["request"].as_str().map(body) else { continue };
+        match call["method"].as_str() {
+            Some("Get") => {
+                let Ok(read) = get_from(&pb::GetRequest::decode(&request[..]).expect("get").get) else { continue };
+                assert_eq!(get_from(&get_to(&read)).expect("again"), read, "{}", call["op"]);
+                gets += 1;
+            }
+            Some("Scan") => {
+                let Some(scan) = pb::ScanRequest::decode(&request[..]).expect("scan").scan else { continue };
+                let Ok(read) = scan_from(&scan) else { continue };
+                assert_eq!(scan_from(&scan_to(&read)).expect("again"), read, "{}", call["op"]);
+                scans += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(gets >= 10 && scans >= 30, "only {gets} gets and {scans} scans were checked");
+}

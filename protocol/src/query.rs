@@ -99,20 +99,28 @@ fn attributes_to(selection: &Selection, raw: bool) -> Vec<pb::NameBytesPair> {
     isolation.into_iter().chain(raw.then(|| pair(RAW, 0xff))).collect()
 }
 
+/// The [`Selection`] of a get or scan message: two types with the same fields.
+macro_rules! selection_from {
+    ($message:expr) => {{
+        let message = $message;
+        Selection {
+            columns: columns_from(&message.column),
+            time_range: message.time_range.as_ref().map(time_range_from).transpose()?.unwrap_or_default(),
+            family_time_ranges: ranges_from(&message.cf_time_range)?,
+            max_versions: message.max_versions().max(1),
+            filter: message.filter.as_ref().map(filter_from).transpose()?,
+            store_limit: message.store_limit.filter(|limit| *limit <= i32::MAX as u32),
+            store_offset: message.store_offset.unwrap_or(0),
+            cache_blocks: message.cache_blocks(),
+            read_uncommitted: is_set(&message.attribute, ISOLATION),
+            load_families_on_demand: message.load_column_families_on_demand,
+        }
+    }};
+}
+
 /// Reads a get.
 pub fn get_from(message: &pb::Get) -> Result<Get> {
-    let selection = Selection {
-        columns: columns_from(&message.column),
-        time_range: message.time_range.as_ref().map(time_range_from).transpose()?.unwrap_or_default(),
-        family_time_ranges: ranges_from(&message.cf_time_range)?,
-        max_versions: message.max_versions().max(1),
-        filter: message.filter.as_ref().map(filter_from).transpose()?,
-        store_limit: message.store_limit.filter(|limit| *limit <= i32::MAX as u32),
-        store_offset: message.store_offset.unwrap_or(0),
-        cache_blocks: message.cache_blocks(),
-        read_uncommitted: is_set(&message.attribute, ISOLATION),
-        load_families_on_demand: message.load_column_families_on_demand,
-    };
+    let selection = selection_from!(message);
     Ok(Get { row: message.row.clone(), selection, existence_only: message.existence_only() })
 }
 
@@ -138,18 +146,7 @@ pub fn get_to(get: &Get) -> pb::Get {
 
 /// Reads a scan.
 pub fn scan_from(message: &pb::Scan) -> Result<Scan> {
-    let selection = Selection {
-        columns: columns_from(&message.column),
-        time_range: message.time_range.as_ref().map(time_range_from).transpose()?.unwrap_or_default(),
-        family_time_ranges: ranges_from(&message.cf_time_range)?,
-        max_versions: message.max_versions().max(1),
-        filter: message.filter.as_ref().map(filter_from).transpose()?,
-        store_limit: message.store_limit.filter(|limit| *limit <= i32::MAX as u32),
-        store_offset: message.store_offset.unwrap_or(0),
-        cache_blocks: message.cache_blocks(),
-        read_uncommitted: is_set(&message.attribute, ISOLATION),
-        load_families_on_demand: message.load_column_families_on_demand,
-    };
+    let selection = selection_from!(message);
     let (start_row, stop_row) =
         (message.start_row.clone().unwrap_or_default(), message.stop_row.clone().unwrap_or_default());
     // A client that does not know the field asks for one row by equal ends.

@@ -10,6 +10,7 @@ pub mod cell_block;
 pub mod filter;
 pub mod query;
 pub mod schema;
+pub mod service;
 
 // The generated files reach each other by their packages, so the modules stand as these do.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -24,3 +24,46 @@ pub struct Response {
     #[prost(bytes = "bytes", optional, tag = "3")]
     pub cell_block: ::core::option::Option<::prost::bytes::Bytes>,
 }
+/// `OpenRegion`: claim the region under `epoch` and serve it. Repeating an order for a region that is open under the same
+/// epoch answers as the first did.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OpenRegionOrder {
+    #[prost(uint32, required, tag = "1")]
+    pub master_epoch: u32,
+    #[prost(message, required, tag = "2")]
+    pub region: super::super::hbase::pb::RegionInfo,
+    #[prost(string, required, tag = "3")]
+    pub table_id: ::prost::alloc::string::String,
+    #[prost(uint64, required, tag = "4")]
+    pub epoch: u64,
+    #[prost(message, required, tag = "5")]
+    pub table: super::super::hbase::pb::TableSchema,
+}
+/// `read_point` is the highest sequence number found; it stands in META as `seqnumDuringOpen`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OpenRegionReport {
+    #[prost(uint64, required, tag = "1")]
+    pub read_point: u64,
+}
+/// `CloseRegion`: flush and give up. A region that is not open answers as closed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseRegionOrder {
+    #[prost(uint32, required, tag = "1")]
+    pub master_epoch: u32,
+    #[prost(string, required, tag = "2")]
+    pub encoded_name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CloseRegionReport {}
+/// `UpdateRegion`: take a changed descriptor without closing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateRegionOrder {
+    #[prost(uint32, required, tag = "1")]
+    pub master_epoch: u32,
+    #[prost(string, required, tag = "2")]
+    pub encoded_name: ::prost::alloc::string::String,
+    #[prost(message, required, tag = "3")]
+    pub table: super::super::hbase::pb::TableSchema,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateRegionReport {}

@@ -47,9 +47,36 @@ pub struct Global {
     /// How much to log: error, warn, info, debug, trace, or a filter such as storage=debug
     #[arg(long, global = true, env = "FERROBASE_LOG_LEVEL", default_value = "warn")]
     pub log_level: String,
+    /// How log lines look
+    #[arg(long, global = true, env = "FERROBASE_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
     /// How results look
     #[arg(long, global = true, env = "FERROBASE_FORMAT", value_enum, default_value = "table")]
     pub format: Format,
+    /// Print results only
+    #[arg(short, long, global = true, env = "FERROBASE_QUIET")]
+    pub quiet: bool,
+    /// Colour on a terminal; NO_COLOR is obeyed
+    #[arg(long, global = true, env = "FERROBASE_COLOR", value_enum, default_value = "auto")]
+    pub color: Color,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Never.
+    Never,
 }
 
 /// How results look.

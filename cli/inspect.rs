@@ -14,9 +14,7 @@ use storage::file::reader::HFileReader;
 use storage::source::{CellSource, Progress};
 
 use crate::arguments::{Format, Hfile, Inspect};
-
-/// Any failure; printed as it is.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::failure::Failure;
 
 /// Memory for blocks while a file is read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;

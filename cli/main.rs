@@ -1,48 +1,49 @@
 //! The `ferrobase` binary: arguments, configuration, wiring. The only place where concrete back ends are named.
 
 mod arguments;
+mod failure;
 mod inspect;
+mod logging;
 
 use std::process::ExitCode;
 
 use arguments::{Command, UsageError};
+use failure::Failure;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit code for bad usage or configuration.
-const EXIT_USAGE: u8 = 2;
-
 fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("ferrobase: {}", failure.message);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
     let arguments = match arguments::parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(UsageError::Clap(error)) => {
-            let code = if error.use_stderr() { EXIT_USAGE } else { 0 };
             // Printing help into a closed pipe is nobody's problem.
             let _ = error.print();
-            return ExitCode::from(code);
+            return if error.use_stderr() { Err(Failure::usage("")) } else { Ok(()) };
         }
-        Err(error) => {
-            eprintln!("ferrobase: {error}");
-            return ExitCode::from(EXIT_USAGE);
-        }
+        Err(error) => return Err(Failure::usage(error)),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("ferrobase: cannot start threads: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = match &arguments.command {
-        Command::Version => inspect::version(arguments.global.format),
-        Command::Inspect { what } => runtime.block_on(inspect::run(what, arguments.global.format)),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ferrobase: {error}");
-            ExitCode::FAILURE
-        }
+    logging::start(&arguments.global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    let format = arguments.global.format;
+    match &arguments.command {
+        Command::Version => inspect::version(format),
+        Command::Inspect { what } => runtime.block_on(inspect::run(what, format)),
     }
 }

@@ -1,0 +1,28 @@
+//! Log lines go to standard error, for people or as JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Color, Global, LogFormat};
+use crate::failure::Failure;
+
+/// Starts logging. `quiet` leaves errors only.
+///
+/// # Errors
+/// Usage: the level is no filter.
+pub fn start(global: &Global) -> Result<(), Failure> {
+    let level = if global.quiet { "error" } else { global.log_level.as_str() };
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        let hint = "error, warn, info, debug, trace or a filter such as storage=debug is needed";
+        Failure::usage(format!("--log-level `{level}`: {error}; {hint}"))
+    })?;
+    let colour =
+        global.color == Color::Auto && std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    match global.log_format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}

@@ -1,11 +1,16 @@
 //! Cell blocks of `KeyValueCodec`: each cell as `i32 length | KeyValue bytes` without tags, back to back (hbase-wire.md §1.5).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use model::cell::CellError;
+use model::cell::{CellError, KEY_FIXED_LEN, PREFIX_LEN};
 use model::{Cell, SeqNo};
+
+use crate::service::RpcError;
 
 /// The codec's class name in a connection header.
 pub const KEY_VALUE_CODEC: &str = "org.apache.hadoop.hbase.codec.KeyValueCodec";
+
+/// Shortest cell with its length.
+const CELL_LEN_MIN: usize = 4 + PREFIX_LEN + KEY_FIXED_LEN;
 
 /// Why bytes are no cell block.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +29,20 @@ pub enum CellBlockError {
         /// What is wrong.
         error: CellError,
     },
+    /// A message counts more cells than the block holds.
+    #[error("cell block ends before its message's cells do. count=`{count}`, found=`{found}`")]
+    Missing {
+        /// Cells of the message.
+        count: usize,
+        /// Cells that there were.
+        found: usize,
+    },
+}
+
+impl From<CellBlockError> for RpcError {
+    fn from(error: CellBlockError) -> RpcError {
+        RpcError::invalid(error.to_string())
+    }
 }
 
 /// Appends a cell.
@@ -50,6 +69,23 @@ impl CellBlock {
     /// Whether all cells were read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// The next `count` cells. Allocates by what is there, whatever the count says.
+    pub fn take_cells(&mut self, count: usize) -> Result<Vec<Cell>, CellBlockError> {
+        let mut cells = Vec::with_capacity(count.min(self.rest.len() / CELL_LEN_MIN));
+        while cells.len() < count {
+            cells.push(self.next().ok_or(CellBlockError::Missing { count, found: cells.len() })??);
+        }
+        Ok(cells)
+    }
+
+    /// Passes over the next `count` cells.
+    pub fn skip_cells(&mut self, count: usize) -> Result<(), CellBlockError> {
+        for found in 0..count {
+            self.next().ok_or(CellBlockError::Missing { count, found })??;
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use model::filter::{BitwiseOp, Comparator, CompareOp, Filter, FilterListOp, RowR
 use prost::Message;
 
 use crate::messages as pb;
+use crate::service::RpcError;
 
 /// Deepest nesting of filters.
 const DEPTH_MAX: usize = 64;
@@ -32,6 +33,12 @@ pub enum FilterMessageError {
     Deep,
 }
 
+impl From<FilterMessageError> for RpcError {
+    fn from(error: FilterMessageError) -> RpcError {
+        RpcError::invalid(error.to_string())
+    }
+}
+
 type Result<T> = std::result::Result<T, FilterMessageError>;
 
 fn decode<M: Message + Default>(class: &str, bytes: &Bytes) -> Result<M> {
@@ -39,7 +46,8 @@ fn decode<M: Message + Default>(class: &str, bytes: &Bytes) -> Result<M> {
         .map_err(|error| FilterMessageError::Bad { class: class.to_owned(), why: error.to_string() })
 }
 
-fn op_from(class: &str, value: i32) -> Result<CompareOp> {
+/// The operator of a message's number; `class` names the message in errors.
+pub fn op_from(class: &str, value: i32) -> Result<CompareOp> {
     Ok(match pb::CompareType::try_from(value) {
         Ok(pb::CompareType::Less) => CompareOp::Less,
         Ok(pb::CompareType::LessOrEqual) => CompareOp::LessOrEqual,

@@ -4,11 +4,14 @@
 //! - This crate alone knows messages and exception names.
 //! - Bytes from the network never panic and never allocate by an unchecked length.
 //!
-//! Not here yet: the transports, and the conversions of mutations and conditions.
+//! Not here yet: HBase's own framing.
 
 pub mod cell_block;
 pub mod filter;
+pub mod meta;
+pub mod mutation;
 pub mod query;
+pub mod result;
 pub mod schema;
 pub mod service;
 

@@ -9,6 +9,7 @@ use model::query::{Columns, Get, Scan, Selection, TimeRange};
 
 use crate::filter::{FilterMessageError, filter_from, filter_to};
 use crate::messages as pb;
+use crate::service::RpcError;
 
 const RAW: &str = "_raw_";
 const ISOLATION: &str = "_isolationlevel_";
@@ -27,6 +28,12 @@ pub enum QueryMessageError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl From<QueryMessageError> for RpcError {
+    fn from(error: QueryMessageError) -> RpcError {
+        RpcError::invalid(error.to_string())
+    }
 }
 
 type Result<T> = std::result::Result<T, QueryMessageError>;

@@ -8,6 +8,7 @@ use model::schema::{FamilyDescriptor, SchemaError, TableDescriptor, TableName};
 use prost::Message;
 
 use crate::messages as pb;
+use crate::service::RpcError;
 
 /// What stands before a message where HBase stores one in META or a file.
 pub const PBUF: &[u8; 4] = b"PBUF";
@@ -26,6 +27,12 @@ pub enum SchemaMessageError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl From<SchemaMessageError> for RpcError {
+    fn from(error: SchemaMessageError) -> RpcError {
+        RpcError::invalid(error.to_string())
+    }
 }
 
 type Result<T> = std::result::Result<T, SchemaMessageError>;

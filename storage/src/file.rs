@@ -6,6 +6,7 @@
 
 mod block;
 mod bloom;
+mod columns;
 mod compress;
 mod encoding;
 mod format;

@@ -11,10 +11,12 @@
 //! - A row's lock is held until its write is visible, so a read-modify-write sees every earlier write of the row.
 //! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it.
 
+mod counters;
 mod open;
 mod persist;
 mod prepare;
 mod read;
+mod skip;
 mod write;
 
 #[cfg(test)]
@@ -43,6 +45,7 @@ use crate::nonce::NonceWindow;
 use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
+pub use counters::RegionCounters;
 pub use read::RegionScanner;
 pub use write::Outcome;
 
@@ -132,6 +135,7 @@ pub struct Region {
     closing: AtomicBool,
     /// Budget taken by the active memtables.
     charge: Mutex<Charge>,
+    counters: counters::Counters,
 }
 
 impl Region {
@@ -170,6 +174,11 @@ impl Region {
         let version = self.version.read().clone();
         let files = version.get(family).map(|store| store.files.clone()).unwrap_or_default();
         files.iter().map(|file| (file.entry.name.clone(), file.entry.size)).collect()
+    }
+
+    /// What its reads have done since it was opened.
+    pub fn counters(&self) -> RegionCounters {
+        self.counters.now()
     }
 
     /// What a reader that starts now sees.

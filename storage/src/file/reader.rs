@@ -15,6 +15,7 @@ use model::{Cell, CellOrder, CellRef, KeyRef, SeqNo};
 use prost::Message;
 
 use super::block::{self, Block, CellSuffix, Found};
+use super::columns::{self, Columns};
 use super::format::{self, *};
 use super::writer::row_col_key;
 use super::{bloom, compress, encoding};
@@ -63,6 +64,8 @@ pub struct HFileReader {
     bloom: Option<BloomIndex>,
     bloom_type: BloomType,
     delete_bloom: Option<BloomIndex>,
+    /// Read when first asked for.
+    columns: tokio::sync::OnceCell<Option<Columns>>,
 }
 
 struct Parts<'a> {
@@ -240,6 +243,7 @@ impl HFileReader {
             bloom,
             bloom_type,
             delete_bloom,
+            columns: tokio::sync::OnceCell::new(),
         })
     }
 
@@ -320,14 +324,10 @@ impl HFileReader {
         }
         match (&self.bloom, self.bloom_type) {
             (Some(bloom), BloomType::Row) => self.bloom_contains(bloom, row).await,
-            (Some(bloom), BloomType::RowPrefixFixedLength) => {
-                let param =
-                    self.info("BLOOM_FILTER_PARAM").and_then(|value| value[..].try_into().ok().map(i32::from_be_bytes));
-                match param.and_then(|len| usize::try_from(len).ok()) {
-                    Some(len) if row.len() >= len => self.bloom_contains(bloom, &row[..len]).await,
-                    _ => Ok(true),
-                }
-            }
+            (Some(bloom), BloomType::RowPrefixFixedLength) => match self.bloom_prefix_len() {
+                Some(len) if row.len() >= len => self.bloom_contains(bloom, &row[..len]).await,
+                _ => Ok(true),
+            },
             _ => Ok(true),
         }
     }
@@ -345,6 +345,49 @@ impl HFileReader {
         // Family deletes stand under the empty qualifier.
         row_col_key(&mut key, row, &[]);
         self.bloom_contains(bloom, &key).await
+    }
+
+    /// Whether a row between these two, both included, may be here. The smaller one first; empty means the edge. Loads at
+    /// most one bloom chunk, and only if the file has a filter of row prefixes that both share.
+    pub async fn may_contain_rows(&self, from: &[u8], to: &[u8]) -> Result<bool> {
+        if !self.overlaps(from, to) {
+            return Ok(false);
+        }
+        let same = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+        match (&self.bloom, self.bloom_prefix_len()) {
+            (Some(bloom), Some(len)) if len > 0 && same >= len => self.bloom_contains(bloom, &from[..len]).await,
+            _ => Ok(true),
+        }
+    }
+
+    /// Whether the file's rows overlap with those between these two, both included. Empty means the edge.
+    pub fn overlaps(&self, from: &[u8], to: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (self.first_key(), self.last_key()) else { return self.entries > 0 };
+        (to.is_empty() || self.order.compare_rows(first.row(), to).is_le())
+            && (from.is_empty() || self.order.compare_rows(last.row(), from).is_ge())
+    }
+
+    fn bloom_prefix_len(&self) -> Option<usize> {
+        if self.bloom_type != BloomType::RowPrefixFixedLength {
+            return None;
+        }
+        let param = self.info("BLOOM_FILTER_PARAM")?;
+        usize::try_from(i32::from_be_bytes(param[..].try_into().ok()?)).ok()
+    }
+
+    /// Whether the file may hold a cell of one of the columns, in any row, or a family delete. Loads at most one block.
+    pub async fn may_contain_any_column(&self, mut qualifiers: impl Iterator<Item = &Bytes>) -> Result<bool> {
+        if self.info_long("DELETE_FAMILY_COUNT") != Some(0) {
+            return Ok(true);
+        }
+        let columns = self
+            .columns
+            .get_or_try_init(async || match self.meta_block(columns::META_NAME).await? {
+                Some(body) => Columns::decode(&body, &self.name),
+                None => Ok(None),
+            })
+            .await?;
+        Ok(columns.as_ref().is_none_or(|columns| qualifiers.any(|qualifier| columns.may_contain(qualifier))))
     }
 
     /// Whether the row may have a family delete here.

@@ -13,6 +13,7 @@ use prost::Message;
 
 use super::block::{CellSuffix, write_block};
 use super::bloom::BloomBuilder;
+use super::columns::{self, ColumnsBuilder};
 use super::compress;
 use super::encoding;
 use super::format::{self, *};
@@ -41,6 +42,8 @@ pub struct WriterOptions {
     pub create_time_ms: i64,
     /// Bytes after which an index block ends.
     pub index_block_size: usize,
+    /// Whether to write the column filter.
+    pub column_filter: bool,
     /// Leave out the FileInfo entries that HBase 2.5 does not write.
     pub as_hbase_2_5: bool,
 }
@@ -58,6 +61,7 @@ impl Default for WriterOptions {
             order: CellOrder::User,
             create_time_ms: 0,
             index_block_size: INDEX_BLOCK_MAX,
+            column_filter: false,
             as_hbase_2_5: false,
         }
     }
@@ -114,6 +118,7 @@ pub struct HFileWriter {
     biggest: (u64, Vec<u8>),
     bloom: Option<(BloomBuilder, Vec<WrittenChunk>)>,
     delete_bloom: (BloomBuilder, Vec<WrittenChunk>),
+    columns: Option<ColumnsBuilder>,
     meta: BTreeMap<String, Bytes>,
     key_buffer: Vec<u8>,
 }
@@ -191,6 +196,7 @@ impl HFileWriter {
         }
         let bloom = (options.bloom != BloomType::None)
             .then(|| (BloomBuilder::new(options.bloom == BloomType::RowCol), Vec::new()));
+        let columns = options.column_filter.then(ColumnsBuilder::default);
         HFileWriter {
             options,
             out: BytesMut::new(),
@@ -221,6 +227,7 @@ impl HFileWriter {
             biggest: (0, Vec::new()),
             bloom,
             delete_bloom: (BloomBuilder::new(false), Vec::new()),
+            columns,
             meta: BTreeMap::new(),
             key_buffer: Vec::new(),
         }
@@ -280,6 +287,9 @@ impl HFileWriter {
             self.row_index_bytes += 4;
         }
         self.add_to_blooms(cell);
+        if let Some(columns) = &mut self.columns {
+            columns.add(cell.qualifier());
+        }
         self.body.put_slice(cell.without_tags());
         let tags = cell.tags();
         if self.options.tags {
@@ -442,6 +452,12 @@ impl HFileWriter {
         self.delete_bloom.0.close();
         self.write_bloom_chunks()?;
 
+        // A family delete hides cells of every column: such a file must always be read.
+        if let Some(body) =
+            self.columns.take().filter(|_| self.family_deletes == 0).and_then(|columns| columns.finish())
+        {
+            self.meta.insert(columns::META_NAME.to_owned(), body);
+        }
         let mut meta_index = BytesMut::new();
         let meta = std::mem::take(&mut self.meta);
         for (name, body) in &meta {

@@ -160,6 +160,7 @@ impl Region {
             manifest: tokio::sync::Mutex::new(manifest),
             persisting: tokio::sync::Mutex::new(()),
             closing: AtomicBool::new(false),
+            counters: super::counters::Counters::default(),
         }))
     }
 

@@ -120,6 +120,7 @@ impl Region {
             tags,
             order: self.order,
             create_time_ms: now_ms,
+            column_filter: true,
             ..WriterOptions::default()
         });
         let name = format!("{:016x}{:016x}", self.epoch, self.ctx.runtime.random.next_u64());

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use model::query::{Get, Scan};
 use model::{Cell, SeqNo};
 
-use super::Region;
+use super::{Region, skip};
 use crate::error::Result;
 use crate::read::{FamilySettings, FamilySources, Limits, Query, Row, RowScanner, ScanState, start_filter};
 use crate::source::CellSource;
@@ -65,35 +64,26 @@ impl Region {
         let mut guard = Held { region: Some(self.clone()), held };
         let see = if query.selection.read_uncommitted { SeqNo::MAX } else { read_point.unwrap_or(held).min(held) };
         let version = self.version.read().clone();
-        let row = query.is_get().then(|| query.start_row.clone());
+        let now_ms = self.ctx.runtime.clock.now_ms();
         let mut families = Vec::new();
         for (name, store) in version.iter() {
             let Some(family) = descriptor.families.get(name) else { continue };
-            let wanted = query.selection.columns.get(name);
-            if !query.selection.columns.is_empty() && wanted.is_none() {
+            if !query.selection.columns.is_empty() && !query.selection.columns.contains_key(name) {
                 continue;
             }
+            let settings = FamilySettings::from(family);
             let mut sources: Vec<Box<dyn CellSource>> = vec![Box::new(store.active.source())];
             sources.extend(store.frozen.iter().map(|table| Box::new(table.source()) as Box<dyn CellSource>));
             for file in store.files.iter().rev() {
-                if let Some(row) = &row {
-                    let single: Option<&Bytes> = wanted
-                        .and_then(|columns| columns.as_ref())
-                        .filter(|set| set.len() == 1)
-                        .and_then(|set| set.first());
-                    let may = match single {
-                        Some(qualifier) => file.reader.may_contain_column(row, qualifier).await?,
-                        None => file.reader.may_contain_row(row).await?,
-                    };
-                    if !may {
-                        continue;
-                    }
+                let skip = skip::choose(&file.reader, &query, &settings, now_ms).await?;
+                self.counters.file(skip);
+                if skip.is_some() {
+                    continue;
                 }
                 sources.push(Box::new(file.reader.source()));
             }
-            families.push(FamilySources { settings: FamilySettings::from(family), sources });
+            families.push(FamilySources { settings, sources });
         }
-        let now_ms = self.ctx.runtime.clock.now_ms();
         let rows = RowScanner::new(query, families, filter, self.order, see, now_ms)?;
         guard.region = None;
         Ok(RegionScanner { region: self.clone(), rows, held })

@@ -1,3 +1,5 @@
+mod skipping;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ struct Host {
     fs: Arc<dyn Filesystem>,
     runtime: Runtime,
     settings: RegionSettings,
+    table: Arc<TableDescriptor>,
     lives: u64,
 }
 
@@ -37,7 +40,7 @@ fn table() -> Arc<TableDescriptor> {
 
 impl Host {
     fn new(fs: Arc<dyn Filesystem>) -> Host {
-        Host { fs, runtime: Runtime::system(), settings: RegionSettings::default(), lives: 0 }
+        Host { fs, runtime: Runtime::system(), settings: RegionSettings::default(), table: table(), lives: 0 }
     }
 
     /// A new life of the process: a new stream, a higher epoch.
@@ -53,8 +56,8 @@ impl Host {
             cache: Arc::new(BlockCache::new(1 << 20)),
             settings: self.settings.clone(),
         };
-        Region::create(&self.fs, &self.runtime, "tid", &info(), &table(), 1).await.expect("create");
-        Region::open(ctx, info(), "tid", 1 + self.lives, table()).await.expect("open")
+        Region::create(&self.fs, &self.runtime, "tid", &info(), &self.table, 1).await.expect("create");
+        Region::open(ctx, info(), "tid", 1 + self.lives, self.table.clone()).await.expect("open")
     }
 }
 

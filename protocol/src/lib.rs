@@ -6,8 +6,12 @@
 //!
 //! Not here yet: HBase's own framing.
 
+mod calls;
 pub mod cell_block;
+mod exception;
 pub mod filter;
+pub mod grpc;
+pub mod listen;
 pub mod meta;
 pub mod mutation;
 pub mod query;

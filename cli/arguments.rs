@@ -99,6 +99,12 @@ pub enum Command {
         #[command(subcommand)]
         what: Inspect,
     },
+    /// Measure a known load
+    Bench {
+        /// Which load
+        #[command(subcommand)]
+        what: crate::bench::Bench,
+    },
     /// Print the version
     Version,
 }

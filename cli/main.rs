@@ -1,6 +1,7 @@
 //! The `ferrobase` binary: arguments, configuration, wiring. The only place where concrete back ends are named.
 
 mod arguments;
+mod bench;
 mod failure;
 mod inspect;
 mod logging;
@@ -44,6 +45,7 @@ fn run() -> Result<(), Failure> {
     let format = arguments.global.format;
     match &arguments.command {
         Command::Version => inspect::version(format),
+        Command::Bench { what } => runtime.block_on(bench::run(what, format)),
         Command::Inspect { what } => runtime.block_on(inspect::run(what, format)),
     }
 }

@@ -103,7 +103,7 @@ pub enum Command {
     Bench {
         /// Which load
         #[command(subcommand)]
-        what: crate::bench::Bench,
+        what: Box<crate::bench::Bench>,
     },
     /// Print the version
     Version,

@@ -174,7 +174,7 @@ impl Shape {
         let fields = load.fields.unwrap_or(if ycsb { 10 } else { 1 });
         let value_size = load.value_size.unwrap_or(if ycsb { 100 } else { 1000 });
         if !(1..=10_000).contains(&fields) || value_size > 10 << 20 {
-            return Err("a row takes 1 to 10000 columns of at most 10 MiB".into());
+            return Err(Failure::usage("a row takes 1 to 10000 columns of at most 10 MiB"));
         }
         let prefix = if ycsb { "field" } else { "" };
         Ok(Shape {

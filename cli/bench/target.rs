@@ -101,7 +101,7 @@ impl Target {
         match load.target.as_str() {
             "none" => Ok(Target::Nothing),
             "engine" => Ok(Target::Engine(Engine::open(load, family, runtime).await?)),
-            other => Err(format!("target `{other}`: only `engine` and `none` can be measured").into()),
+            other => Err(Failure::usage(format!("target `{other}`: only `engine` and `none` can be measured"))),
         }
     }
 

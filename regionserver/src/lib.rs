@@ -1,1 +1,24 @@
+//! The region server: hosts regions and serves them.
+//!
+//! Modules, lower ones first: `settings`, `errors`, `regions` (what is open), `scanners` (what is being read), `server` (the
+//! whole), then one file per kind of call (`get`, `write`, `multi`, `scan`, `host`, `admin`), and `service`, which takes
+//! calls apart and answers them.
+//!
+//! Always true
+//! - A region is served only while this server holds its epoch; a fenced log ends all serving.
+//! - Every answer of a class that clients act on is made in `errors`.
+//! - Scanners, requests' results and background work have stated bounds ([`ServerSettings`]).
 
+mod errors;
+mod get;
+mod host;
+mod regions;
+mod scan;
+mod scanners;
+mod server;
+mod service;
+mod settings;
+mod write;
+
+pub use server::{RegionServer, ServerContext};
+pub use settings::ServerSettings;

@@ -16,6 +16,7 @@ pub struct RegionScanner {
     region: Arc<Region>,
     rows: RowScanner,
     held: SeqNo,
+    see: SeqNo,
 }
 
 impl RegionScanner {
@@ -26,7 +27,12 @@ impl RegionScanner {
 
     /// The read point it reads at.
     pub fn read_point(&self) -> SeqNo {
-        self.held
+        self.see
+    }
+
+    /// The row that comes next, if the scanner has begun.
+    pub fn position(&self) -> Option<&[u8]> {
+        self.rows.position()
     }
 }
 
@@ -62,7 +68,8 @@ impl Region {
         // Held before the version is cloned, so that no compaction in between drops what this scan sees.
         let held = self.mvcc.hold();
         let mut guard = Held { region: Some(self.clone()), held };
-        let see = if query.selection.read_uncommitted { SeqNo::MAX } else { read_point.unwrap_or(held).min(held) };
+        let see = read_point.unwrap_or(held).min(held);
+        let bound = if query.selection.read_uncommitted { SeqNo::MAX } else { see };
         let version = self.version.read().clone();
         let now_ms = self.ctx.runtime.clock.now_ms();
         let mut families = Vec::new();
@@ -84,9 +91,9 @@ impl Region {
             }
             families.push(FamilySources { settings, sources });
         }
-        let rows = RowScanner::new(query, families, filter, self.order, see, now_ms)?;
+        let rows = RowScanner::new(query, families, filter, self.order, bound, now_ms)?;
         guard.region = None;
-        Ok(RegionScanner { region: self.clone(), rows, held })
+        Ok(RegionScanner { region: self.clone(), rows, held, see })
     }
 }
 

@@ -1,0 +1,132 @@
+//! The region server as a whole: what it holds, and whether it serves.
+//!
+//! ```text
+//! Running ── close ──▶ Stopped
+//!    └── the log is fenced ──▶ Aborted
+//! ```
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+use model::ErrorKind;
+use protocol::messages as pb;
+use protocol::meta::ServerName;
+use protocol::service::RpcError;
+use runtime::shutdown::Shutdown;
+use storage::region::RegionContext;
+
+use crate::errors;
+use crate::regions::{Hosted, Regions};
+use crate::scanners::Scanners;
+use crate::settings::ServerSettings;
+
+/// Orders about regions that may be carried out at a time; orders for one region never overlap.
+const ORDER_LANES: usize = 64;
+
+/// What a region server is made of.
+#[derive(Clone, Debug)]
+pub struct ServerContext {
+    /// What its regions share.
+    pub region: RegionContext,
+    /// How others name it.
+    pub server: ServerName,
+    /// Bounds.
+    pub settings: ServerSettings,
+}
+
+/// See the module's text.
+pub struct RegionServer {
+    pub(crate) ctx: ServerContext,
+    pub(crate) regions: Regions,
+    pub(crate) scanners: Scanners,
+    /// Highest master epoch that gave an order.
+    pub(crate) master_epoch: AtomicU32,
+    pub(crate) orders: Vec<tokio::sync::Mutex<()>>,
+    pub(crate) shutdown: Shutdown,
+    stopped: AtomicBool,
+    pub(crate) me: Weak<RegionServer>,
+}
+
+impl fmt::Debug for RegionServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegionServer").field("server", &self.ctx.server).finish_non_exhaustive()
+    }
+}
+
+impl RegionServer {
+    /// Starts a server without regions.
+    pub fn new(ctx: ServerContext) -> Arc<RegionServer> {
+        let server = Arc::new_cyclic(|me| RegionServer {
+            scanners: Scanners::new(&ctx.region.runtime, &ctx.settings),
+            ctx,
+            regions: Regions::default(),
+            master_epoch: AtomicU32::new(0),
+            orders: (0..ORDER_LANES).map(|_| tokio::sync::Mutex::default()).collect(),
+            shutdown: Shutdown::new(),
+            stopped: AtomicBool::new(false),
+            me: me.clone(),
+        });
+        server.start_leases();
+        server
+    }
+
+    /// Whether somebody else ended this server's log: it serves nothing any more.
+    pub fn is_fenced(&self) -> bool {
+        self.ctx.region.log.is_fenced()
+    }
+
+    /// Whether calls are answered at all.
+    pub(crate) fn check_running(&self) -> Result<(), RpcError> {
+        let server = &self.ctx.server;
+        if self.is_fenced() {
+            let class = "regionserver.RegionServerAbortedException";
+            let message = format!("server {server} has been replaced by another one");
+            return Err(RpcError::of(ErrorKind::NotServing, class, message));
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            let class = "regionserver.RegionServerStoppedException";
+            return Err(RpcError::of(ErrorKind::NotServing, class, format!("server {server} is stopping")));
+        }
+        Ok(())
+    }
+
+    /// The open region that a request names, in HBase's order of checks. The kind of name is not looked at.
+    pub(crate) fn region(&self, region: &pb::RegionSpecifier) -> Result<Arc<Hosted>, RpcError> {
+        self.check_running()?;
+        self.regions.find(&region.value).ok_or_else(|| {
+            self.regions.why_absent(&region.value, &self.ctx.server, self.ctx.region.runtime.clock.monotonic())
+        })
+    }
+
+    /// Stops serving, flushes and closes all regions.
+    ///
+    /// # Errors
+    /// The first region that could not be closed; it is replayed from the log when it is opened next.
+    pub async fn close(&self) -> Result<(), RpcError> {
+        self.stopped.store(true, Ordering::Release);
+        self.shutdown.signal();
+        self.scanners.clear();
+        let mut first = Ok(());
+        for hosted in self.regions.all() {
+            let _order = self.orders_of(&hosted.encoded).lock().await;
+            if hosted.is_gone() {
+                continue;
+            }
+            match hosted.region.close().await {
+                Ok(()) => self.regions.remove(&hosted, None, self.ctx.region.runtime.clock.monotonic()),
+                Err(error) => {
+                    tracing::error!(region = %hosted.region.info(), %error, "region was not closed");
+                    first = first.and(Err(errors::storage(error)));
+                }
+            }
+        }
+        first
+    }
+
+    /// The lock under which orders for a region are carried out.
+    pub(crate) fn orders_of(&self, encoded: &[u8]) -> &tokio::sync::Mutex<()> {
+        let sum = encoded.iter().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte as usize));
+        &self.orders[sum % self.orders.len()]
+    }
+}

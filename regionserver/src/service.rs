@@ -1,0 +1,46 @@
+//! Calls by name.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::ErrorKind;
+use prost::Message;
+use protocol::service::{CLIENT, Call, HOST, Reply, RpcError, Service};
+
+use crate::server::RegionServer;
+
+impl RegionServer {
+    /// Carries an order out on a task of its own, so that it ends even if nobody waits.
+    async fn order<O, R, F>(&self, call: &Call, work: impl FnOnce(Arc<RegionServer>, O) -> F) -> Result<Reply, RpcError>
+    where
+        O: Message + Default,
+        R: Message + 'static,
+        F: Future<Output = Result<R, RpcError>> + Send + 'static,
+    {
+        let me = self.me.upgrade().expect("a method runs on a living server");
+        match runtime::task::spawn("order", work(me, call.decode()?)).await {
+            Ok(report) => report.map(|report| Reply::new(&report)),
+            Err(error) => Err(RpcError::new(ErrorKind::Unknown, format!("{}: {error}", call.method))),
+        }
+    }
+
+    async fn answer(&self, call: &Call) -> Result<Reply, RpcError> {
+        match (call.service.as_str(), call.method.as_str()) {
+            (CLIENT, "Get") => self.get(call).await,
+            (CLIENT, "Mutate") => self.mutate(call).await,
+            (CLIENT, "Scan") => self.scan(call).await,
+            (HOST, "OpenRegion") => self.order(call, RegionServer::open_region).await,
+            (HOST, "CloseRegion") => self.order(call, RegionServer::close_region).await,
+            (HOST, "UpdateRegion") => self.order(call, RegionServer::update_region).await,
+            _ => Err(call.unknown()),
+        }
+    }
+}
+
+#[async_trait]
+impl Service for RegionServer {
+    async fn call(&self, call: Call) -> Result<Reply, RpcError> {
+        self.check_running()?;
+        self.answer(&call).await
+    }
+}

@@ -1,0 +1,37 @@
+//! Writes of one row.
+
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+use model::mutation::{CheckAndMutate, MutationKind};
+use protocol::cell_block::CellBlock;
+use protocol::messages as pb;
+use protocol::service::{Call, Reply, RpcError};
+use protocol::{mutation, result};
+
+use crate::errors;
+use crate::server::RegionServer;
+
+impl RegionServer {
+    pub(crate) async fn mutate(&self, call: &Call) -> Result<Reply, RpcError> {
+        let request: pb::MutateRequest = call.decode()?;
+        let hosted = self.region(&request.region)?;
+        let mut cells = CellBlock::new(call.cells.clone());
+        let (change, nonce) = mutation::mutation_from(&request.mutation, &mut cells, request.nonce_group())?;
+        let answers = matches!(change.kind, MutationKind::Increment | MutationKind::Append);
+        hosted.writes.fetch_add(1, Ordering::Relaxed);
+        let outcome = match &request.condition {
+            None => hosted.region.mutate(vec![change], nonce).await,
+            Some(condition) => {
+                let (row, condition) = mutation::condition_from(condition)?;
+                hosted.region.check_and_mutate(CheckAndMutate { row, condition, mutations: vec![change] }, nonce).await
+            }
+        };
+        let outcome = outcome.map_err(errors::storage)?;
+        let mut block = BytesMut::new();
+        let result = (answers && outcome.done).then(|| result::result_to(&outcome.cells, &mut block));
+        let mut reply = Reply::new(&pb::MutateResponse { result, processed: Some(outcome.done) });
+        reply.cells = block.freeze();
+        Ok(reply)
+    }
+}

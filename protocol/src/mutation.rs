@@ -195,8 +195,7 @@ fn head_to(mutation: &Mutation, nonce: Option<u64>) -> pb::MutationProto {
         timestamp: Some(mutation.timestamp as u64),
         attribute: kept.chain(ttl).chain(silent).collect(),
         durability: Some(durability.into()),
-        time_range: (is_change(mutation.kind) && !mutation.time_range.is_all())
-            .then(|| time_range_to(mutation.time_range)),
+        time_range: is_change(mutation.kind).then(|| time_range_to(mutation.time_range)),
         nonce: nonce.filter(|nonce| *nonce != 0),
         ..pb::MutationProto::default()
     }

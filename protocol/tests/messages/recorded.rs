@@ -204,7 +204,7 @@ fn body(hex_text: &str) -> Vec<u8> {
 
 #[test]
 fn recorded_messages_are_encoded_again_to_the_same_bytes() {
-    let text = include_str!("golden/calls.jsonl");
+    let text = include_str!("../golden/calls.jsonl");
     let mut checked = 0;
     for line in text.lines() {
         let call: Value = serde_json::from_str(line).expect("json");
@@ -230,7 +230,7 @@ fn recorded_messages_are_encoded_again_to_the_same_bytes() {
 #[test]
 fn recorded_filters_go_through_the_model_to_the_same_bytes() {
     let mut classes = std::collections::BTreeSet::new();
-    for line in include_str!("golden/filters.jsonl").lines() {
+    for line in include_str!("../golden/filters.jsonl").lines() {
         let call: Value = serde_json::from_str(line).expect("json");
         let request = body(call["request"].as_str().expect("hex"));
         let filter = match call["method"].as_str() {
@@ -261,7 +261,7 @@ fn recorded_descriptors_go_through_the_model_unchanged() {
         table
     };
     let mut checked = 0;
-    for line in include_str!("golden/calls.jsonl").lines() {
+    for line in include_str!("../golden/calls.jsonl").lines() {
         let call: Value = serde_json::from_str(line).expect("json");
         let tables = match (call["method"].as_str(), call["request"].as_str(), call["response"].as_str()) {
             (Some("CreateTable"), Some(request), _) => {
@@ -285,7 +285,7 @@ fn recorded_descriptors_go_through_the_model_unchanged() {
 fn recorded_queries_are_understood_and_mean_the_same_when_written_again() {
     use ferrobase_protocol::query::{get_from, get_to, scan_from, scan_to};
     let (mut gets, mut scans) = (0, 0);
-    for line in include_str!("golden/calls.jsonl").lines().chain(include_str!("golden/filters.jsonl").lines()) {
+    for line in include_str!("../golden/calls.jsonl").lines().chain(include_str!("../golden/filters.jsonl").lines()) {
         let call: Value = serde_json::from_str(line).expect("json");
         let Some(request) = call["request"].as_str().map(body) else { continue };
         match call["method"].as_str() {

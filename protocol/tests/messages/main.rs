@@ -1,0 +1,6 @@
+//! Messages against calls recorded from a real HBase 2.6.1, and against chance.
+
+mod meta;
+mod random;
+mod recorded;
+mod rows;

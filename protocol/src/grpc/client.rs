@@ -84,7 +84,7 @@ impl Connector {
         Connector { runtime, settings: Arc::new(settings), peers: Mutex::default() }
     }
 
-    fn peer(&self, address: &str) -> Result<Arc<Peer>, RpcError> {
+    pub(super) fn peer(&self, address: &str) -> Result<Arc<Peer>, RpcError> {
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(address) {
             return Ok(peer.clone());
@@ -115,7 +115,7 @@ fn unavailable(message: String) -> RpcError {
 }
 
 /// A server, connected or not.
-struct Peer {
+pub(super) struct Peer {
     runtime: Runtime,
     settings: Arc<ConnectorSettings>,
     address: String,
@@ -150,7 +150,7 @@ impl Peer {
         self.link.lock().as_ref().filter(|link| link.lane.is_open()).cloned()
     }
 
-    async fn link(&self) -> Result<Arc<Link>, RpcError> {
+    pub(super) async fn link(&self) -> Result<Arc<Link>, RpcError> {
         if let Some(link) = self.open_link() {
             return Ok(link);
         }
@@ -276,7 +276,7 @@ impl Peer {
 }
 
 /// A connection with its stream. Dropping it ends both.
-struct Link {
+pub(super) struct Link {
     lane: Arc<Lane>,
     room: Arc<Semaphore>,
 }
@@ -288,7 +288,12 @@ impl Drop for Link {
 }
 
 impl Link {
-    fn send(&self, call: Call) -> Waiting {
+    #[cfg(test)]
+    pub(super) fn open_calls(&self) -> usize {
+        self.lane.state.lock().open.len()
+    }
+
+    pub(super) fn send(&self, call: Call) -> Waiting {
         let header = RequestHeader {
             method_name: Some(call.method),
             // Zero would mean no limit.
@@ -408,7 +413,7 @@ impl Lane {
 }
 
 /// A call under way. Dropping it forgets the call.
-struct Waiting {
+pub(super) struct Waiting {
     lane: Arc<Lane>,
     sequence: u64,
     answer: oneshot::Receiver<Result<Reply, RpcError>>,
@@ -492,5 +497,43 @@ impl tonic::codegen::Service<http::Request<Body>> for Sender {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         self.0.send_request(request).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One request taken for sending and one not.
+    fn two() -> (Arc<Lane>, Waiting, Waiting) {
+        let lane = Arc::new(Lane::default());
+        let (taken, kept) = (Lane::send(&lane, Request::default()), Lane::send(&lane, Request::default()));
+        let mut outgoing = Outgoing { lane: lane.clone() };
+        let mut ctx = Context::from_waker(Waker::noop());
+        assert!(matches!(Pin::new(&mut outgoing).poll_next(&mut ctx), Poll::Ready(Some(_))));
+        (lane, taken, kept)
+    }
+
+    fn kind(waiting: Waiting) -> ErrorKind {
+        waiting.now_or_never().expect("answered").expect_err("failed").kind
+    }
+
+    #[test]
+    fn only_what_may_have_run_is_unknown() {
+        let (lane, taken, kept) = two();
+        lane.end(false, "broke", "here");
+        assert_eq!((kind(taken), kind(kept)), (ErrorKind::Unknown, ErrorKind::Unavailable));
+        let (lane, taken, kept) = two();
+        lane.end(true, "closed", "here");
+        assert_eq!((kind(taken), kind(kept)), (ErrorKind::Unavailable, ErrorKind::Unavailable));
+        assert_eq!(kind(Lane::send(&lane, Request::default())), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_call_given_up_before_it_is_sent_is_not_sent() {
+        let (lane, taken, kept) = two();
+        drop((taken, kept));
+        let state = lane.state.lock();
+        assert!(state.open.is_empty() && state.queue.is_empty());
     }
 }

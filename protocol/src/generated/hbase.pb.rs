@@ -3903,6 +3903,57 @@ pub struct GetSpaceQuotaRegionSizesRequest {}
 pub struct GetSpaceQuotaSnapshotsRequest {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetQuotaStatesRequest {}
+/// The registry (service `ClientMetaService`): any server says where the master and META are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetClusterIdRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetClusterIdResponse {
+    #[prost(string, optional, tag = "1")]
+    pub cluster_id: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetActiveMasterRequest {}
+/// Without `server_name` no master is active.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetActiveMasterResponse {
+    #[prost(message, optional, tag = "1")]
+    pub server_name: ::core::option::Option<ServerName>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMastersRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMastersResponseEntry {
+    #[prost(message, required, tag = "1")]
+    pub server_name: ServerName,
+    #[prost(bool, required, tag = "2")]
+    pub is_active: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetMastersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub master_servers: ::prost::alloc::vec::Vec<GetMastersResponseEntry>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMetaRegionLocationsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetMetaRegionLocationsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub meta_locations: ::prost::alloc::vec::Vec<RegionLocation>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBootstrapNodesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBootstrapNodesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub server_name: ::prost::alloc::vec::Vec<ServerName>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConnectionRegistryRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetConnectionRegistryResponse {
+    #[prost(string, required, tag = "1")]
+    pub cluster_id: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClusterId {
     #[prost(string, required, tag = "1")]

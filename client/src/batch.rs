@@ -1,0 +1,407 @@
+//! Many actions at once: grouped by server into `Multi` calls, the failed ones tried again.
+//!
+//! Always true
+//! - Answers stand in the order of the actions, one each.
+//! - A call carries at most [`CALL_ACTIONS`] actions and, unless one action alone is larger, [`CALL_BYTES`] bytes of cells.
+//! - Calls to one server follow each other in the order of the actions of each region; servers work side by side.
+//! - An action keeps its nonce over all attempts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use model::ErrorKind;
+use model::mutation::{CheckAndMutate, Mutation};
+use model::query::Get;
+use protocol::cell_block::CellBlock;
+use protocol::messages as pb;
+use protocol::mutation::{condition_to, mutation_to};
+use protocol::query::get_to;
+use protocol::result::result_from;
+use protocol::service::{CLIENT, Call, RpcError};
+
+use crate::Result;
+use crate::location::{Location, Seek};
+use crate::retry::{Retry, Subject, may_retry};
+use crate::table::{Row, Table, common_row, needs_nonce};
+
+/// Most actions in one call.
+pub const CALL_ACTIONS: usize = 5_000;
+/// Bytes of cells in one call after which another one is begun.
+pub const CALL_BYTES: usize = 4 << 20;
+
+/// One part of a batch.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Reads a row.
+    Get(Get),
+    /// Changes a row.
+    Mutation(Mutation),
+    /// Changes one row in several ways, all or none.
+    RowMutations(Vec<Mutation>),
+    /// Changes one row if a condition holds.
+    CheckAndMutate(CheckAndMutate),
+}
+
+impl Action {
+    fn row(&self) -> Result<Bytes, RpcError> {
+        match self {
+            Action::Get(get) => Ok(get.row.clone()),
+            Action::Mutation(mutation) => Ok(mutation.row.clone()),
+            Action::RowMutations(mutations) => common_row(mutations),
+            Action::CheckAndMutate(check) => match common_row(&check.mutations)? {
+                row if row == check.row => Ok(row),
+                row => Err(RpcError::invalid(format!(
+                    "condition is on row `{}`, mutations are of row `{}`",
+                    check.row.escape_ascii(),
+                    row.escape_ascii()
+                ))),
+            },
+        }
+    }
+
+    fn nonce_wanted(&self) -> bool {
+        match self {
+            Action::Get(_) => false,
+            Action::Mutation(mutation) => needs_nonce(mutation),
+            Action::RowMutations(mutations) => mutations.iter().any(needs_nonce),
+            Action::CheckAndMutate(_) => true,
+        }
+    }
+
+    /// Whether it fills a region action of its own.
+    fn is_alone(&self) -> bool {
+        matches!(self, Action::RowMutations(_) | Action::CheckAndMutate(_))
+    }
+
+    fn bytes(&self) -> usize {
+        let of = |mutation: &Mutation| mutation.cells.iter().map(|cell| cell.bytes().len()).sum::<usize>();
+        match self {
+            Action::Get(_) => 0,
+            Action::Mutation(mutation) => of(mutation),
+            Action::RowMutations(mutations) => mutations.iter().map(of).sum(),
+            Action::CheckAndMutate(check) => check.mutations.iter().map(of).sum(),
+        }
+    }
+}
+
+/// What became of an action.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ActionResult {
+    /// What was read, or the new cells of increments and appends.
+    pub row: Row,
+    /// Of a [`Action::CheckAndMutate`]: whether the condition held.
+    pub processed: Option<bool>,
+}
+
+struct Entry {
+    action: Action,
+    row: Bytes,
+    nonce: Option<u64>,
+}
+
+/// A batch under way.
+pub(crate) struct Batch<'a> {
+    table: &'a Table,
+    operation: &'static str,
+    entries: Vec<Entry>,
+    answers: Vec<Option<Result<ActionResult>>>,
+}
+
+/// Actions that share a region action: those of one region, or one that must be alone.
+struct Part {
+    location: Arc<Location>,
+    entries: Vec<usize>,
+    alone: bool,
+}
+
+type Outcomes = Vec<(usize, Result<ActionResult, RpcError>)>;
+
+impl<'a> Batch<'a> {
+    pub fn new(table: &'a Table, operation: &'static str, actions: Vec<Action>) -> Batch<'a> {
+        let mut batch = Batch { table, operation, entries: Vec::with_capacity(actions.len()), answers: Vec::new() };
+        let retry = Retry::new(table.shared(), Subject::new(operation).table(table.name()));
+        for action in actions {
+            let (row, answer) = match action.row() {
+                Ok(row) => (row, None),
+                Err(cause) => (Bytes::new(), Some(Err(retry.fail(cause)))),
+            };
+            let nonce = action.nonce_wanted().then(|| table.shared().nonce());
+            batch.entries.push(Entry { action, row, nonce });
+            batch.answers.push(answer);
+        }
+        batch
+    }
+
+    /// Does it.
+    pub async fn run(mut self) -> Vec<Result<ActionResult>> {
+        let table = self.table;
+        let shared = table.shared();
+        let mut retry = Retry::new(shared, Subject::new(self.operation).table(table.name()));
+        let mut pending: Vec<usize> = (0..self.entries.len()).filter(|at| self.answers[*at].is_none()).collect();
+        while !pending.is_empty() {
+            let mut failed: Vec<(usize, RpcError)> = Vec::new();
+            let mut gained = false;
+            let by_server = self.plan(&pending, &retry, &mut failed).await;
+            let calls: FuturesUnordered<_> =
+                by_server.into_iter().map(|(address, parts)| self.call_server(address, parts, &retry)).collect();
+            let outcomes: Vec<Outcomes> = calls.collect().await;
+            for (at, outcome) in outcomes.into_iter().flatten() {
+                match outcome {
+                    Ok(answer) => {
+                        gained = true;
+                        self.answers[at] = Some(Ok(answer));
+                    }
+                    Err(cause) => failed.push((at, cause)),
+                }
+            }
+            if gained {
+                retry.progress();
+            }
+            let (again, over): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, cause)| may_retry(cause));
+            for (at, cause) in over {
+                self.answers[at] = Some(Err(retry.fail_for(Some(self.entries[at].row.clone()), cause)));
+            }
+            let Some((_, cause)) = again.first() else { break };
+            if let Err(end) = retry.again(cause.clone()).await {
+                for (at, cause) in again {
+                    // A table out of service is said of every action; else each has its own cause.
+                    let cause = if end.kind() == ErrorKind::Conflict { end.cause().clone() } else { cause };
+                    self.answers[at] = Some(Err(retry.fail_for(Some(self.entries[at].row.clone()), cause)));
+                }
+                break;
+            }
+            pending = again.into_iter().map(|(at, _)| at).collect();
+            pending.sort_unstable();
+        }
+        self.answers.into_iter().map(|answer| answer.expect("every action was answered")).collect()
+    }
+
+    /// Locates the pending actions. What cannot be located fails.
+    async fn plan(
+        &self,
+        pending: &[usize],
+        retry: &Retry,
+        failed: &mut Vec<(usize, RpcError)>,
+    ) -> HashMap<String, Vec<Part>> {
+        let mut by_server: HashMap<String, Vec<Part>> = HashMap::new();
+        // Where a region's shared part stands.
+        let mut known: HashMap<Bytes, (String, usize)> = HashMap::new();
+        for (step, at) in pending.iter().enumerate() {
+            let entry = &self.entries[*at];
+            let seek = Seek::Row(entry.row.clone());
+            let location = match self.table.shared().locate(self.table.name(), &seek, retry.call_limit()).await {
+                Ok(location) => location,
+                Err(cause) => {
+                    // META would say the same of the rest.
+                    failed.extend(pending[step..].iter().map(|at| (*at, cause.clone())));
+                    break;
+                }
+            };
+            let parts = by_server.entry(location.address.clone()).or_default();
+            if entry.action.is_alone() {
+                // Later actions of the region must come behind this one.
+                known.remove(&location.name);
+                parts.push(Part { location, entries: vec![*at], alone: true });
+                continue;
+            }
+            match known.get(&location.name) {
+                Some((address, index)) if *address == location.address => parts[*index].entries.push(*at),
+                _ => {
+                    known.insert(location.name.clone(), (location.address.clone(), parts.len()));
+                    parts.push(Part { location, entries: vec![*at], alone: false });
+                }
+            }
+        }
+        by_server
+    }
+
+    /// Sends a server's parts, one bounded call after the other.
+    async fn call_server(&self, address: String, parts: Vec<Part>, retry: &Retry) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        let mut calls = self.cut(parts).into_iter();
+        while let Some(parts) = calls.next() {
+            let cause = match self.call(&address, &parts, retry, &mut outcomes).await {
+                Ok(()) => continue,
+                Err(cause) => cause,
+            };
+            let mut failed_parts = parts;
+            if may_retry(&cause) {
+                // The server would say the same to the rest.
+                failed_parts.extend(calls.by_ref().flatten());
+            }
+            for part in &failed_parts {
+                self.table.shared().heed(&part.location, &cause);
+                outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
+            }
+        }
+        outcomes
+    }
+
+    /// Cuts parts into calls of bounded size.
+    fn cut(&self, parts: Vec<Part>) -> Vec<Vec<Part>> {
+        let mut calls: Vec<Vec<Part>> = Vec::new();
+        let (mut actions, mut bytes) = (CALL_ACTIONS, CALL_BYTES);
+        for part in parts {
+            let mut open = false;
+            for at in part.entries {
+                if actions >= CALL_ACTIONS || bytes >= CALL_BYTES {
+                    calls.push(Vec::new());
+                    (actions, bytes, open) = (0, 0, false);
+                }
+                actions += 1;
+                bytes += self.entries[at].action.bytes();
+                let call = calls.last_mut().expect("a call was begun");
+                if open {
+                    call.last_mut().expect("a part was begun").entries.push(at);
+                } else {
+                    call.push(Part { location: part.location.clone(), entries: vec![at], alone: part.alone });
+                    open = true;
+                }
+            }
+        }
+        calls
+    }
+
+    async fn call(
+        &self,
+        address: &str,
+        parts: &[Part],
+        retry: &Retry,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), RpcError> {
+        let shared = self.table.shared();
+        let mut block = BytesMut::new();
+        let request = pb::MultiRequest {
+            region_action: parts.iter().map(|part| self.region_action(part, &mut block)).collect(),
+            nonce_group: Some(shared.nonce_group),
+            condition: None,
+        };
+        let call = Call { cells: block.freeze(), ..Call::new(CLIENT, "Multi", &request) };
+        drop(request);
+        let reply = shared.call(address, call, retry.call_limit()).await?;
+        let answer: pb::MultiResponse = reply.decode()?;
+        if answer.region_action_result.len() != parts.len() {
+            let (got, want) = (answer.region_action_result.len(), parts.len());
+            return Err(broken(format!("{got} region results for {want} regions")));
+        }
+        let mut cells = CellBlock::new(reply.cells.clone());
+        let mut answered = Outcomes::new();
+        for (part, result) in parts.iter().zip(&answer.region_action_result) {
+            self.read_part(part, result, &mut cells, &mut answered)?;
+        }
+        outcomes.append(&mut answered);
+        Ok(())
+    }
+
+    fn region_action(&self, part: &Part, block: &mut BytesMut) -> pb::RegionAction {
+        let mut action = pb::RegionAction { region: part.location.specifier(), ..pb::RegionAction::default() };
+        let mut mutation = |mutation: &Mutation, nonce: Option<u64>, index: usize| pb::Action {
+            index: Some(index as u32),
+            mutation: Some(mutation_to(mutation, nonce, block)),
+            ..pb::Action::default()
+        };
+        for (index, at) in part.entries.iter().enumerate() {
+            let entry = &self.entries[*at];
+            match &entry.action {
+                Action::Get(get) => action.action.push(pb::Action {
+                    index: Some(index as u32),
+                    get: Some(get_to(get)),
+                    ..pb::Action::default()
+                }),
+                Action::Mutation(one) => action.action.push(mutation(one, entry.nonce, index)),
+                Action::RowMutations(all) => {
+                    action.atomic = Some(true);
+                    let each = all.iter().enumerate().map(|(index, one)| mutation(one, entry.nonce, index));
+                    action.action.extend(each);
+                }
+                Action::CheckAndMutate(check) => {
+                    action.atomic = Some(true);
+                    action.condition = Some(condition_to(check.row.clone(), &check.condition));
+                    let each = check.mutations.iter().enumerate();
+                    action.action.extend(each.map(|(index, one)| mutation(one, entry.nonce, index)));
+                }
+            }
+        }
+        action
+    }
+
+    fn read_part(
+        &self,
+        part: &Part,
+        result: &pb::RegionActionResult,
+        cells: &mut CellBlock,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), RpcError> {
+        if let Some(exception) = &result.exception {
+            let cause = received(exception);
+            self.table.shared().heed(&part.location, &cause);
+            outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
+            return Ok(());
+        }
+        if part.alone {
+            return self.read_alone(part, result, cells, outcomes);
+        }
+        let mut answered = vec![false; part.entries.len()];
+        for one in &result.result_or_exception {
+            let index = one.index() as usize;
+            match answered.get_mut(index) {
+                Some(seen) if !*seen => *seen = true,
+                _ => return Err(broken(format!("result for an action that was not sent, or a second one: {index}"))),
+            }
+            let outcome = match &one.exception {
+                Some(exception) => {
+                    let cause = received(exception);
+                    self.table.shared().heed(&part.location, &cause);
+                    Err(cause)
+                }
+                None => {
+                    let found = one.result.as_ref().map(|result| result_from(result, cells)).transpose()?;
+                    Ok(ActionResult { row: Row::of(found.unwrap_or_default()), processed: None })
+                }
+            };
+            outcomes.push((part.entries[index], outcome));
+        }
+        match answered.iter().position(|seen| !seen) {
+            None => Ok(()),
+            Some(index) => Err(broken(format!("no result for action {index}"))),
+        }
+    }
+
+    fn read_alone(
+        &self,
+        part: &Part,
+        result: &pb::RegionActionResult,
+        cells: &mut CellBlock,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), RpcError> {
+        let at = part.entries[0];
+        let mut answer = ActionResult::default();
+        if matches!(self.entries[at].action, Action::CheckAndMutate(_)) {
+            answer.processed = Some(result.processed());
+        }
+        for one in &result.result_or_exception {
+            if let Some(exception) = &one.exception {
+                outcomes.push((at, Err(received(exception))));
+                return Ok(());
+            }
+            if let Some(found) = &one.result {
+                answer.row.cells.extend(result_from(found, cells)?);
+            }
+        }
+        outcomes.push((at, Ok(answer)));
+        Ok(())
+    }
+}
+
+/// An exception inside an answer. One of an unknown class is not tried again.
+fn received(exception: &pb::NameBytesPair) -> RpcError {
+    let message = String::from_utf8_lossy(exception.value.as_deref().unwrap_or_default()).into_owned();
+    RpcError::received(&exception.name, message, true)
+}
+
+fn broken(why: String) -> RpcError {
+    RpcError::new(ErrorKind::Internal, format!("answer to Multi cannot be used: {why}"))
+}

@@ -1,0 +1,261 @@
+//! One table: gets, mutations, conditions, scans.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use model::mutation::{CheckAndMutate, Mutation, MutationKind};
+use model::query::{Get, Scan};
+use model::schema::TableName;
+use model::{Cell, ErrorKind};
+use protocol::cell_block::CellBlock;
+use protocol::messages as pb;
+use protocol::mutation::{condition_to, mutation_to};
+use protocol::query::get_to;
+use protocol::result::result_from;
+use protocol::service::{CLIENT, Call, Reply, RpcError};
+
+use crate::Result;
+use crate::batch::{Action, ActionResult, Batch};
+use crate::connection::Shared;
+use crate::location::{Location, Seek, TableLocations};
+use crate::retry::{Retry, Subject};
+use crate::scan::RowStream;
+
+/// The cells of one row, or of a part of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// In HBase's order: families and qualifiers ascending, newest first.
+    pub cells: Vec<Cell>,
+    /// More cells of the same row may follow: only in scans with a batch or that allow partial results.
+    pub partial: bool,
+    /// How far a scan has come that has nothing to give yet: only in scans that ask for cursors, and then without cells.
+    pub cursor: Option<Bytes>,
+}
+
+impl Row {
+    pub(crate) fn of(cells: Vec<Cell>) -> Row {
+        Row { cells, partial: false, cursor: None }
+    }
+
+    /// The row's key, if there are cells.
+    pub fn row(&self) -> Option<&[u8]> {
+        self.cells.first().map(Cell::row)
+    }
+
+    /// The newest value of a column.
+    pub fn value(&self, family: impl AsRef<[u8]>, qualifier: impl AsRef<[u8]>) -> Option<Bytes> {
+        let (family, qualifier) = (family.as_ref(), qualifier.as_ref());
+        let cell = self.cells.iter().find(|cell| cell.family() == family && cell.qualifier() == qualifier)?;
+        Some(cell.value_bytes())
+    }
+
+    /// Whether there are no cells.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+}
+
+/// A table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Table {
+    shared: Arc<Shared>,
+    name: TableName,
+    locations: Arc<TableLocations>,
+}
+
+impl Table {
+    pub(crate) fn new(shared: Arc<Shared>, name: TableName) -> Table {
+        Table { locations: shared.locations.of(&name), shared, name }
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Calls the server that holds the row, again and again while that can help.
+    async fn call_row(
+        &self,
+        operation: &'static str,
+        row: &Bytes,
+        build: impl Fn(&Location) -> Call + Send + Sync,
+    ) -> Result<Reply> {
+        let seek = Seek::Row(row.clone());
+        let shared = &self.shared;
+        let mut retry = Retry::new(shared, Subject::new(operation).table(&self.name).row(row));
+        loop {
+            let limit = retry.call_limit();
+            let located = match self.locations.cached(&seek) {
+                Some(location) => Ok(location),
+                None => shared.locate(&self.name, &seek, limit).await,
+            };
+            let cause = match located {
+                Ok(location) => match shared.call(&location.address, build(&location), limit).await {
+                    Ok(reply) => return Ok(reply),
+                    Err(cause) => {
+                        shared.heed(&location, &cause);
+                        cause
+                    }
+                },
+                Err(cause) => cause,
+            };
+            retry.again(cause).await?;
+        }
+    }
+
+    /// Turns an answer's defects into an error of the operation.
+    fn read<T>(&self, operation: &'static str, row: &Bytes, read: impl FnOnce() -> Result<T, RpcError>) -> Result<T> {
+        let subject = Subject::new(operation).table(&self.name).row(row);
+        read().map_err(|cause| Retry::new(&self.shared, subject).fail(cause))
+    }
+
+    async fn get_result(&self, operation: &'static str, get: &Get) -> Result<(Option<bool>, Row)> {
+        let message = get_to(get);
+        let build = |location: &Location| {
+            Call::new(CLIENT, "Get", &pb::GetRequest { region: location.specifier(), get: message.clone() })
+        };
+        let reply = self.call_row(operation, &get.row, build).await?;
+        self.read(operation, &get.row, || {
+            let result = reply.decode::<pb::GetResponse>()?.result.unwrap_or_default();
+            let cells = result_from(&result, &mut CellBlock::new(reply.cells.clone()))?;
+            Ok((result.exists, Row::of(cells)))
+        })
+    }
+
+    /// Reads a row; one that does not exist is empty.
+    pub async fn get(&self, get: &Get) -> Result<Row> {
+        Ok(self.get_result("get", get).await?.1)
+    }
+
+    /// Reads rows, those of one server with one call; the answers stand in the order of the gets.
+    pub async fn get_all(&self, gets: &[Get]) -> Result<Vec<Row>> {
+        let actions = gets.iter().cloned().map(Action::Get).collect();
+        let answers = Batch::new(self, "get", actions).run().await;
+        answers.into_iter().map(|answer| answer.map(|answer| answer.row)).collect()
+    }
+
+    /// Whether the get would find a cell.
+    pub async fn exists(&self, get: &Get) -> Result<bool> {
+        let get = Get { existence_only: true, ..get.clone() };
+        let (exists, row) = self.get_result("exists", &get).await?;
+        Ok(exists.unwrap_or(!row.is_empty()))
+    }
+
+    /// Changes a row. Increments and appends give back the new cells if the mutation asks for them.
+    pub async fn mutate(&self, mutation: Mutation) -> Result<Row> {
+        let operation = name_of(mutation.kind);
+        let mut block = BytesMut::new();
+        let nonce = needs_nonce(&mutation).then(|| self.shared.nonce());
+        let message = mutation_to(&mutation, nonce, &mut block);
+        let (_, row) = self.send_mutation(operation, &mutation.row, message, block.freeze(), None).await?;
+        Ok(row)
+    }
+
+    async fn send_mutation(
+        &self,
+        operation: &'static str,
+        row: &Bytes,
+        mutation: pb::MutationProto,
+        cells: Bytes,
+        condition: Option<pb::Condition>,
+    ) -> Result<(bool, Row)> {
+        let build = |location: &Location| {
+            let request = pb::MutateRequest {
+                region: location.specifier(),
+                mutation: mutation.clone(),
+                condition: condition.clone(),
+                nonce_group: Some(self.shared.nonce_group),
+            };
+            Call { cells: cells.clone(), ..Call::new(CLIENT, "Mutate", &request) }
+        };
+        let reply = self.call_row(operation, row, build).await?;
+        self.read(operation, row, || {
+            let answer: pb::MutateResponse = reply.decode()?;
+            let mut block = CellBlock::new(reply.cells.clone());
+            let cells = answer.result.map(|result| result_from(&result, &mut block)).transpose()?;
+            Ok((answer.processed.unwrap_or(true), Row::of(cells.unwrap_or_default())))
+        })
+    }
+
+    /// Changes rows, those of one server with one call. Each mutation succeeds or fails by itself, and the answers
+    /// stand in their order; mutations of one row happen in their order, unless some of them had to be tried again.
+    pub async fn mutate_all(&self, mutations: Vec<Mutation>) -> Vec<Result<Row>> {
+        let actions = mutations.into_iter().map(Action::Mutation).collect();
+        let answers = Batch::new(self, "batch", actions).run().await;
+        answers.into_iter().map(|answer| answer.map(|answer| answer.row)).collect()
+    }
+
+    /// Does many things of all kinds as [`Table::mutate_all`] does mutations.
+    pub async fn batch(&self, actions: Vec<Action>) -> Vec<Result<ActionResult>> {
+        Batch::new(self, "batch", actions).run().await
+    }
+
+    async fn one(&self, operation: &'static str, action: Action) -> Result<ActionResult> {
+        let mut answers = Batch::new(self, operation, vec![action]).run().await;
+        answers.pop().expect("a batch answers each of its actions")
+    }
+
+    /// Changes one row in several ways, all or none. Gives back the new cells of increments and appends.
+    ///
+    /// # Errors
+    /// Invalid if there are no mutations or they are of several rows; else as the servers say.
+    pub async fn mutate_row(&self, mutations: Vec<Mutation>) -> Result<Row> {
+        Ok(self.one("mutate row", Action::RowMutations(mutations)).await?.row)
+    }
+
+    /// Changes a row if a condition holds. Tells whether it did, and gives back the new cells of increments and appends.
+    ///
+    /// # Errors
+    /// As [`Table::mutate_row`].
+    pub async fn check_and_mutate(&self, check: CheckAndMutate) -> Result<(bool, Row)> {
+        if let [mutation] = &check.mutations[..]
+            && mutation.row == check.row
+        {
+            let mut block = BytesMut::new();
+            let message = mutation_to(mutation, Some(self.shared.nonce()), &mut block);
+            let condition = condition_to(check.row.clone(), &check.condition);
+            let operation = "check and mutate";
+            return self.send_mutation(operation, &check.row, message, block.freeze(), Some(condition)).await;
+        }
+        let answer = self.one("check and mutate", Action::CheckAndMutate(check)).await?;
+        Ok((answer.processed.unwrap_or(false), answer.row))
+    }
+
+    /// Reads a range of rows. Nothing is sent before the first row is asked for.
+    pub fn scan(&self, scan: Scan) -> RowStream {
+        RowStream::new(self.clone(), scan)
+    }
+}
+
+/// What a mutation is called in errors.
+pub(crate) fn name_of(kind: MutationKind) -> &'static str {
+    match kind {
+        MutationKind::Put => "put",
+        MutationKind::Delete => "delete",
+        MutationKind::Increment => "increment",
+        MutationKind::Append => "append",
+    }
+}
+
+/// Whether doing it twice differs from doing it once.
+pub(crate) fn needs_nonce(mutation: &Mutation) -> bool {
+    matches!(mutation.kind, MutationKind::Increment | MutationKind::Append)
+}
+
+/// The row of mutations that belong together.
+pub(crate) fn common_row(mutations: &[Mutation]) -> Result<Bytes, RpcError> {
+    let Some(first) = mutations.first() else {
+        return Err(RpcError::invalid("there are no mutations"));
+    };
+    match mutations.iter().find(|mutation| mutation.row != first.row) {
+        None => Ok(first.row.clone()),
+        Some(other) => {
+            let (one, other) = (first.row.escape_ascii(), other.row.escape_ascii());
+            Err(RpcError::new(ErrorKind::Invalid, format!("mutations are of several rows: `{one}` and `{other}`")))
+        }
+    }
+}

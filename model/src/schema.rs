@@ -86,6 +86,27 @@ pub fn check_family(name: &[u8]) -> Result<(), SchemaError> {
     Ok(())
 }
 
+/// A namespace and its properties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// The name.
+    pub name: String,
+    /// Properties such as quotas, as they came.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Namespace {
+    /// A namespace without properties.
+    pub fn new(name: impl Into<String>) -> Namespace {
+        Namespace { name: name.into(), properties: BTreeMap::new() }
+    }
+
+    /// Checks the name.
+    pub fn validate(&self) -> Result<(), SchemaError> {
+        check_namespace(&self.name)
+    }
+}
+
 /// `namespace:qualifier`, or the bare qualifier in the default namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {

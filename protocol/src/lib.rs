@@ -18,6 +18,7 @@ pub mod query;
 pub mod result;
 pub mod schema;
 pub mod service;
+pub mod status;
 
 // The generated files reach each other by their packages, so the modules stand as these do.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use model::region::RegionInfo;
-use model::schema::{FamilyDescriptor, SchemaError, TableDescriptor, TableName};
+use model::schema::{FamilyDescriptor, Namespace, SchemaError, TableDescriptor, TableName};
 use prost::Message;
 
 use crate::messages as pb;
@@ -54,6 +54,17 @@ pub fn table_name_from(message: &pb::TableName) -> Result<TableName> {
 /// Writes a table name.
 pub fn table_name_to(name: &TableName) -> pb::TableName {
     pb::TableName { namespace: name.namespace().to_owned().into(), qualifier: name.qualifier().to_owned().into() }
+}
+
+/// Reads a namespace; its name is left to [`Namespace::validate`].
+pub fn namespace_from(message: &pb::NamespaceDescriptor) -> Result<Namespace> {
+    let name = utf8("NamespaceDescriptor", &message.name)?;
+    Ok(Namespace { name, properties: settings_from(&message.configuration) })
+}
+
+/// Writes a namespace.
+pub fn namespace_to(namespace: &Namespace) -> pb::NamespaceDescriptor {
+    pb::NamespaceDescriptor { name: namespace.name.clone().into(), configuration: settings_to(&namespace.properties) }
 }
 
 /// Reads a region. Replicas other than the first are refused.

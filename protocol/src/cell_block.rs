@@ -54,7 +54,7 @@ pub fn put(out: &mut BytesMut, cell: &Cell) {
 }
 
 /// Reads a block's cells one by one, each a slice of the block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CellBlock {
     rest: Bytes,
     len: usize,

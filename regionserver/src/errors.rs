@@ -32,8 +32,7 @@ pub(crate) fn in_multi(error: RpcError) -> RpcError {
 }
 
 /// A failure in the middle of a scan: the scanner is gone, and a client may go on with a new one.
-pub(crate) fn mid_scan(error: StorageError) -> RpcError {
-    let error = storage(error);
+pub(crate) fn mid_scan(error: RpcError) -> RpcError {
     match error.kind {
         ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Busy | ErrorKind::Full => RpcError::of(
             ErrorKind::NotFound,
@@ -52,6 +51,12 @@ pub(crate) fn pair(error: &RpcError) -> pb::NameBytesPair {
 /// The region is not here.
 pub(crate) fn not_serving(region: &[u8], server: &impl std::fmt::Display) -> RpcError {
     RpcError::new(ErrorKind::NotServing, format!("{} is not online on {server}", region.escape_ascii()))
+}
+
+/// An endpoint that a coprocessor would bring.
+pub(crate) fn unknown_endpoint(service: &str) -> RpcError {
+    let message = format!("no registered coprocessor service found for `{service}`");
+    RpcError::of(ErrorKind::Invalid, "exceptions.UnknownProtocolException", message)
 }
 
 /// A scanner that is not there (any more).

@@ -9,7 +9,6 @@ use protocol::messages as pb;
 use protocol::service::{Call, Reply, RpcError};
 use protocol::{query, result};
 
-use crate::errors;
 use crate::regions::Hosted;
 use crate::server::RegionServer;
 
@@ -18,32 +17,30 @@ impl RegionServer {
         let request: pb::GetRequest = call.decode()?;
         let hosted = self.region(&request.region)?;
         let mut block = BytesMut::new();
-        let result = get_from(&hosted, &request.get, &mut block).await?;
+        let result = self.get_from(&hosted, &request.get, &mut block).await?;
         let mut reply = Reply::new(&pb::GetResponse { result: Some(result) });
         reply.cells = block.freeze();
         Ok(reply)
     }
-}
 
-/// Reads a row; its cells go to the block.
-pub(crate) async fn get_from(
-    hosted: &Arc<Hosted>,
-    get: &pb::Get,
-    block: &mut BytesMut,
-) -> Result<pb::Result, RpcError> {
-    if get.closest_row_before() {
-        // Clients of old try it on META and go on from just this class.
-        let message = "a get of the closest row before is not supported";
-        return Err(RpcError::of(ErrorKind::Invalid, "exceptions.UnknownProtocolException", message));
+    /// Reads a row; its cells go to the block.
+    pub(crate) async fn get_from(
+        &self,
+        hosted: &Arc<Hosted>,
+        get: &pb::Get,
+        block: &mut BytesMut,
+    ) -> Result<pb::Result, RpcError> {
+        if get.closest_row_before() {
+            // Clients of old try it on META and go on from just this class.
+            let message = "a get of the closest row before is not supported";
+            return Err(RpcError::of(ErrorKind::Invalid, "exceptions.UnknownProtocolException", message));
+        }
+        let get = query::get_from(get).map_err(|error| RpcError::invalid(error.to_string()))?;
+        hosted.reads.fetch_add(1, Ordering::Relaxed);
+        let cells = hosted.region.get(&get).await.map_err(|error| self.failure(hosted, error))?;
+        if get.existence_only {
+            return Ok(result::exists_to(!cells.is_empty()));
+        }
+        Ok(result::result_to(&cells, block))
     }
-    let get = query::get_from(get).map_err(|error| RpcError::invalid(error.to_string()))?;
-    hosted.reads.fetch_add(1, Ordering::Relaxed);
-    let cells = hosted.region.get(&get).await.map_err(errors::storage)?;
-    if get.existence_only {
-        let exists = Some(!cells.is_empty());
-        return Ok(pb::Result { associated_cell_count: Some(0), exists, ..pb::Result::default() });
-    }
-    let mut result = result::result_to(&cells, block);
-    result.stale = Some(false);
-    Ok(result)
 }

@@ -12,6 +12,7 @@
 mod errors;
 mod get;
 mod host;
+mod multi;
 mod regions;
 mod scan;
 mod scanners;

@@ -88,7 +88,7 @@ impl RegionServer {
         };
         let hosted = self.region(region)?;
         let scan = query::scan_from(scan).map_err(|error| RpcError::invalid(error.to_string()))?;
-        let scanner = hosted.region.scanner(&scan).await.map_err(errors::storage)?;
+        let scanner = hosted.region.scanner(&scan).await.map_err(|error| self.failure(&hosted, error))?;
         answer.mvcc_read_point = Some(scanner.read_point().0);
         answer.ttl = Some(u32::try_from(self.scanners.lease().as_millis()).unwrap_or(u32::MAX));
         let settings = &self.ctx.settings;
@@ -127,7 +127,11 @@ impl RegionServer {
         let complete_rows = limit.map(|limit| limit as usize);
         let limits = Limits { rows: rows_max, complete_rows, bytes: reading.result_bytes, partial, deadline };
         let mut rows: Vec<Row> = Vec::new();
-        let state = reading.scanner.next(&limits, &mut rows).await.map_err(errors::mid_scan)?;
+        let state = reading
+            .scanner
+            .next(&limits, &mut rows)
+            .await
+            .map_err(|error| errors::mid_scan(self.failure(&hosted, error)))?;
         hosted.reads.fetch_add(state.rows_scanned, Ordering::Relaxed);
         hosted.filtered.fetch_add(state.rows_filtered, Ordering::Relaxed);
         let mut finished = state.filter_done && rows.is_empty();

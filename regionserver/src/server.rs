@@ -14,6 +14,7 @@ use protocol::messages as pb;
 use protocol::meta::ServerName;
 use protocol::service::RpcError;
 use runtime::shutdown::Shutdown;
+use storage::StorageError;
 use storage::region::RegionContext;
 
 use crate::errors;
@@ -122,6 +123,15 @@ impl RegionServer {
             }
         }
         first
+    }
+
+    /// The answer to a failed operation of a region, and what follows from it.
+    pub(crate) fn failure(&self, hosted: &Arc<Hosted>, error: StorageError) -> RpcError {
+        if error.kind() == ErrorKind::Fenced && !self.is_fenced() && !hosted.is_gone() {
+            tracing::error!(region = %hosted.region.info(), %error, "region belongs to somebody else now");
+            self.regions.remove(hosted, None, self.ctx.region.runtime.clock.monotonic());
+        }
+        errors::storage(error)
     }
 
     /// The lock under which orders for a region are carried out.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::ErrorKind;
 use prost::Message;
+use protocol::messages as pb;
 use protocol::service::{CLIENT, Call, HOST, Reply, RpcError, Service};
 
+use crate::errors;
 use crate::server::RegionServer;
 
 impl RegionServer {
@@ -29,6 +31,11 @@ impl RegionServer {
             (CLIENT, "Get") => self.get(call).await,
             (CLIENT, "Mutate") => self.mutate(call).await,
             (CLIENT, "Scan") => self.scan(call).await,
+            (CLIENT, "Multi") => self.multi(call).await,
+            (CLIENT, "ExecService" | "ExecRegionServerService") => {
+                let request: pb::CoprocessorServiceRequest = call.decode()?;
+                Err(errors::unknown_endpoint(&request.call.service_name))
+            }
             (HOST, "OpenRegion") => self.order(call, RegionServer::open_region).await,
             (HOST, "CloseRegion") => self.order(call, RegionServer::close_region).await,
             (HOST, "UpdateRegion") => self.order(call, RegionServer::update_region).await,

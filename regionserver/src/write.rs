@@ -9,7 +9,6 @@ use protocol::messages as pb;
 use protocol::service::{Call, Reply, RpcError};
 use protocol::{mutation, result};
 
-use crate::errors;
 use crate::server::RegionServer;
 
 impl RegionServer {
@@ -27,7 +26,7 @@ impl RegionServer {
                 hosted.region.check_and_mutate(CheckAndMutate { row, condition, mutations: vec![change] }, nonce).await
             }
         };
-        let outcome = outcome.map_err(errors::storage)?;
+        let outcome = outcome.map_err(|error| self.failure(&hosted, error))?;
         let mut block = BytesMut::new();
         let result = (answers && outcome.done).then(|| result::result_to(&outcome.cells, &mut block));
         let mut reply = Reply::new(&pb::MutateResponse { result, processed: Some(outcome.done) });

@@ -1,6 +1,7 @@
 //! A region server driven by messages, over storage in memory.
 
 mod hosting;
+mod multis;
 mod rig;
 mod rows;
 mod scans;

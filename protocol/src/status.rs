@@ -54,6 +54,8 @@ pub struct RegionLoad {
     pub memtable_mb: u32,
     /// Indexes of all store files.
     pub index_kb: u32,
+    /// Of these, the roots.
+    pub root_index_kb: u32,
     /// Bloom filters of all store files.
     pub bloom_kb: u32,
     /// Reads since the region was opened.
@@ -84,6 +86,7 @@ pub fn region_load_from(message: &pb::RegionLoad) -> RegionLoad {
         store_file_mb: message.storefile_size_mb(),
         memtable_mb: message.mem_store_size_mb(),
         index_kb: message.total_static_index_size_kb(),
+        root_index_kb: message.root_index_size_kb(),
         bloom_kb: message.total_static_bloom_size_kb(),
         reads: message.read_requests_count(),
         filtered_reads: message.filtered_read_requests_count(),
@@ -109,12 +112,12 @@ pub fn region_load_to(load: &RegionLoad) -> pb::RegionLoad {
         store_uncompressed_size_mb: Some(load.uncompressed_mb),
         storefile_size_mb: Some(load.store_file_mb),
         mem_store_size_mb: Some(load.memtable_mb),
-        storefile_index_size_kb: Some(load.index_kb.into()),
+        storefile_index_size_kb: Some(load.root_index_kb.into()),
         read_requests_count: Some(load.reads),
         write_requests_count: Some(load.writes),
         total_compacting_k_vs: Some(load.compacting_cells),
         current_compacted_k_vs: Some(load.compacted_cells),
-        root_index_size_kb: Some(load.index_kb),
+        root_index_size_kb: Some(load.root_index_kb),
         total_static_index_size_kb: Some(load.index_kb),
         total_static_bloom_size_kb: Some(load.bloom_kb),
         complete_sequence_id: Some(load.flushed_seqno),

@@ -4,3 +4,4 @@ mod meta;
 mod random;
 mod recorded;
 mod rows;
+mod status;

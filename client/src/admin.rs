@@ -5,11 +5,13 @@
 //! - Whether a table exists and is enabled is read from META, everything else about schemas from the master.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use model::ErrorKind;
+use model::query::Scan;
 use model::region::RegionInfo;
 use model::schema::{TableDescriptor, TableName};
 use prost::Message;
@@ -19,9 +21,9 @@ use protocol::schema::{table_from, table_name_from, table_name_to, table_to};
 use protocol::service::{ADMIN, Call, MASTER, RpcError};
 
 use crate::Result;
-use crate::connection::Connection;
-use crate::location::region_specifier;
+use crate::location::{Cluster, region_specifier};
 use crate::retry::{Retry, Subject};
+use crate::scan::RowStream;
 
 /// Servers or regions asked at the same time.
 const SIDE_BY_SIDE: usize = 16;
@@ -107,7 +109,8 @@ pub struct ClusterStatus {
 /// Administers a cluster. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    connection: Connection,
+    cluster: Arc<Cluster>,
+    cluster_id: Arc<str>,
 }
 
 /// What META shows of a table once a change has happened.
@@ -120,17 +123,17 @@ enum Outcome {
 }
 
 impl Admin {
-    pub(crate) fn new(connection: Connection) -> Admin {
-        Admin { connection }
+    pub(crate) fn new(cluster: Arc<Cluster>, cluster_id: Arc<str>) -> Admin {
+        Admin { cluster, cluster_id }
     }
 
     /// Asks the master, again and again while that can help.
     async fn ask<A: Message + Default>(&self, subject: Subject, method: &str, request: &impl Message) -> Result<A> {
-        let shared = &self.connection.shared;
-        let mut retry = Retry::new(shared, subject);
+        let cluster = &self.cluster;
+        let mut retry = Retry::new(cluster, subject);
         let call = Call::new(MASTER, method, request);
         loop {
-            match shared.call_master(call.clone(), retry.call_limit()).await {
+            match cluster.calls.call_master(call.clone(), retry.call_limit()).await {
                 Ok(reply) => return reply.decode().map_err(|cause| retry.fail(cause)),
                 Err(cause) => retry.again(cause).await?,
             }
@@ -139,11 +142,11 @@ impl Admin {
 
     /// Waits until a procedure has ended.
     async fn finish(&self, subject: Subject, procedure: Option<u64>, outcome: Outcome) -> Result<()> {
-        let shared = &self.connection.shared;
-        let time = shared.settings.procedure_timeout;
-        let mut retry = Retry::lasting(shared, subject.clone(), time);
+        let cluster = &self.cluster;
+        let time = cluster.calls.settings.procedure_timeout;
+        let mut retry = Retry::lasting(cluster, subject.clone(), time);
         // Fast changes are over in milliseconds: the first pauses are short.
-        let mut pause = Duration::from_millis(5).min(shared.settings.pause);
+        let mut pause = Duration::from_millis(5).min(cluster.calls.settings.pause);
         while let Some(id) = procedure {
             let request = pb::GetProcedureResultRequest { proc_id: id };
             let answer: pb::GetProcedureResultResponse =
@@ -182,13 +185,13 @@ impl Admin {
         if retry.remaining() <= *pause {
             return Err(retry.fail(RpcError::new(ErrorKind::Unknown, why)));
         }
-        self.connection.shared.runtime.clock.sleep(*pause).await;
+        self.cluster.calls.runtime.clock.sleep(*pause).await;
         *pause = (*pause * 2).min(Duration::from_secs(1));
         Ok(())
     }
 
     fn nonces(&self) -> (Option<u64>, Option<u64>) {
-        (Some(self.connection.shared.nonce_group), Some(self.connection.shared.nonce()))
+        (Some(self.cluster.calls.nonce_group), Some(self.cluster.calls.nonce()))
     }
 
     /// Creates a table, cut at the given rows, and enables it.
@@ -201,7 +204,7 @@ impl Admin {
         let table_schema = table_to(table);
         let request = pb::CreateTableRequest { table_schema, split_keys: splits.to_vec(), nonce_group, nonce };
         let answer: pb::CreateTableResponse = self.ask(subject.clone(), "CreateTable", &request).await?;
-        self.connection.shared.locations.forget_table(&table.name);
+        self.cluster.forget_table(&table.name);
         self.finish(subject, answer.proc_id, Outcome::State(TableState::Enabled)).await
     }
 
@@ -215,7 +218,7 @@ impl Admin {
         let request = pb::DeleteTableRequest { table_name: table_name_to(name), nonce_group, nonce };
         let answer: pb::DeleteTableResponse = self.ask(subject.clone(), "DeleteTable", &request).await?;
         self.finish(subject, answer.proc_id, Outcome::Gone).await?;
-        self.connection.shared.locations.forget_table(name);
+        self.cluster.forget_table(name);
         Ok(())
     }
 
@@ -230,7 +233,7 @@ impl Admin {
         let request = pb::TruncateTableRequest { table_name: table_name_to(name), preserve_splits, nonce_group, nonce };
         let answer: pb::TruncateTableResponse = self.ask(subject.clone(), "truncateTable", &request).await?;
         self.finish(subject, answer.proc_id, Outcome::State(TableState::Enabled)).await?;
-        self.connection.shared.locations.forget_table(name);
+        self.cluster.forget_table(name);
         Ok(())
     }
 
@@ -259,13 +262,13 @@ impl Admin {
     }
 
     async fn state_of(&self, subject: Subject, name: &TableName) -> Result<Option<TableState>> {
-        let shared = &self.connection.shared;
+        let cluster = &self.cluster;
         if name.is_meta() {
             return Ok(Some(TableState::Enabled));
         }
-        let mut retry = Retry::new(shared, subject);
+        let mut retry = Retry::new(cluster, subject);
         loop {
-            match shared.table_state(name, retry.call_limit()).await {
+            match cluster.table_state(name, retry.call_limit()).await {
                 Ok(state) => return Ok(state),
                 Err(cause) => retry.again(cause).await?,
             }
@@ -285,7 +288,7 @@ impl Admin {
         let subject = Subject::new("is enabled").table(name);
         match self.state_of(subject.clone(), name).await? {
             Some(state) => Ok(state == TableState::Enabled),
-            None => Err(Retry::new(&self.connection.shared, subject).fail(no_table(name))),
+            None => Err(Retry::new(&self.cluster, subject).fail(no_table(name))),
         }
     }
 
@@ -327,7 +330,7 @@ impl Admin {
         };
         let answer: pb::GetTableDescriptorsResponse =
             self.ask(subject.clone(), "GetTableDescriptors", &request).await?;
-        let fail = |cause| Retry::new(&self.connection.shared, subject.clone()).fail(cause);
+        let fail = |cause| Retry::new(&self.cluster, subject.clone()).fail(cause);
         match answer.table_schema.first() {
             Some(schema) => table_from(schema).map_err(|error| fail(error.into())),
             None => Err(fail(no_table(name))),
@@ -347,7 +350,7 @@ impl Admin {
             .iter()
             .map(table_name_from)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Retry::new(&self.connection.shared, subject).fail(error.into()))?;
+            .map_err(|error| Retry::new(&self.cluster, subject).fail(error.into()))?;
         names.sort();
         Ok(names)
     }
@@ -363,7 +366,7 @@ impl Admin {
             .iter()
             .map(table_from)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Retry::new(&self.connection.shared, subject).fail(error.into()))?;
+            .map_err(|error| Retry::new(&self.cluster, subject).fail(error.into()))?;
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tables)
     }
@@ -440,27 +443,31 @@ impl Admin {
         self.names(subject, &answer.table_name)
     }
 
+    fn scan_meta(&self, scan: Scan) -> RowStream {
+        RowStream::new(self.cluster.clone(), TableName::meta(), scan)
+    }
+
     /// A table's regions, in the order of their rows. Regions that no server holds are left out.
     ///
     /// # Errors
     /// NotFound if there is no such table.
     pub async fn regions(&self, name: &TableName) -> Result<Vec<RegionLocation>> {
         let subject = Subject::new("regions").table(name);
-        let shared = &self.connection.shared;
+        let cluster = &self.cluster;
         if name.is_meta() {
             let request = pb::GetMetaRegionLocationsRequest {};
-            let mut retry = Retry::new(shared, subject);
+            let mut retry = Retry::new(cluster, subject);
             loop {
                 let call = Call::new(protocol::service::REGISTRY, "GetMetaRegionLocations", &request);
-                let answer = shared.ask_registry(call, retry.call_limit()).await;
+                let answer = cluster.calls.ask_registry(call, retry.call_limit()).await;
                 match answer.and_then(|reply| meta_regions(&reply.decode()?)) {
                     Ok(regions) => return Ok(regions),
                     Err(cause) => retry.again(cause).await?,
                 }
             }
         }
-        let mut rows = self.connection.table(TableName::meta()).scan(meta::table_scan(name));
-        let fail = |cause| Retry::new(shared, subject.clone()).fail(cause);
+        let mut rows = self.scan_meta(meta::table_scan(name));
+        let fail = |cause| Retry::new(cluster, subject.clone()).fail(cause);
         let (mut found, mut regions) = (false, Vec::new());
         while let Some(row) = rows.next_row().await? {
             let Some(row) = RegionRow::from_cells(&row.cells).map_err(fail)? else { continue };
@@ -495,13 +502,13 @@ impl Admin {
 
     /// Calls a region's server; follows the region if it moves.
     async fn call_region(&self, operation: &'static str, region: RegionLocation, call: Call) -> Result<()> {
-        let shared = &self.connection.shared;
+        let cluster = &self.cluster;
         let table = region.info.table.clone();
-        let mut retry = Retry::new(shared, Subject::new(operation).table(&table).row(&region.info.start_key));
+        let mut retry = Retry::new(cluster, Subject::new(operation).table(&table).row(&region.info.start_key));
         let mut address = region.server.address();
         loop {
             // A flush or compaction takes as long as it takes.
-            match shared.call(&address, call.clone(), retry.remaining()).await {
+            match cluster.calls.call(&address, call.clone(), retry.remaining()).await {
                 Ok(_) => return Ok(()),
                 Err(cause) => retry.again(cause).await?,
             }
@@ -534,19 +541,19 @@ impl Admin {
 
     /// Finds a region by its full or encoded name.
     async fn find_region(&self, operation: &'static str, name: &[u8]) -> Result<RegionLocation> {
-        let fail = |cause| Retry::new(&self.connection.shared, Subject::new(operation)).fail(cause);
+        let fail = |cause| Retry::new(&self.cluster, Subject::new(operation)).fail(cause);
         let meta = RegionInfo::meta();
         if *name == meta.region_name()[..] || *name == *meta.encoded_name().as_bytes() {
             let regions = self.regions(&TableName::meta()).await?;
             return regions.into_iter().next().ok_or_else(|| fail(unknown_region(name)));
         }
-        let mut scan = model::query::Scan::default();
+        let mut scan = Scan::default();
         scan.selection.add_family(meta::INFO);
         if name.contains(&b',') {
             (scan.start_row, scan.stop_row) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(name));
             scan.include_stop_row = true;
         }
-        let mut rows = self.connection.table(TableName::meta()).scan(scan);
+        let mut rows = self.scan_meta(scan);
         while let Some(row) = rows.next_row().await? {
             let Some(row) = RegionRow::from_cells(&row.cells).map_err(fail)? else { continue };
             if *name == row.info.region_name()[..] || *name == *row.info.encoded_name().as_bytes() {
@@ -583,7 +590,7 @@ impl Admin {
             None => no_table(name),
             Some(_) => return Ok(()),
         };
-        Err(Retry::new(&self.connection.shared, subject).fail(cause))
+        Err(Retry::new(&self.cluster, subject).fail(cause))
     }
 
     /// The state of the cluster.
@@ -591,8 +598,8 @@ impl Admin {
         let subject = Subject::new("cluster status");
         let request = pb::GetClusterStatusRequest::default();
         let answer: pb::GetClusterStatusResponse = self.ask(subject.clone(), "GetClusterStatus", &request).await?;
-        status_from(answer.cluster_status, self.connection.cluster_id())
-            .map_err(|cause| Retry::new(&self.connection.shared, subject).fail(cause))
+        status_from(answer.cluster_status, &self.cluster_id)
+            .map_err(|cause| Retry::new(&self.cluster, subject).fail(cause))
     }
 }
 

@@ -13,8 +13,9 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::ErrorKind;
-use model::mutation::{CheckAndMutate, Mutation};
+use model::mutation::{CheckAndMutate, Mutation, MutationKind};
 use model::query::Get;
+use model::schema::TableName;
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
 use protocol::mutation::{condition_to, mutation_to};
@@ -23,9 +24,9 @@ use protocol::result::result_from;
 use protocol::service::{CLIENT, Call, RpcError};
 
 use crate::Result;
-use crate::location::{Location, Seek};
+use crate::location::{Cluster, Location, Seek};
 use crate::retry::{Retry, Subject, may_retry};
-use crate::table::{Row, Table, common_row, needs_nonce};
+use crate::row::Row;
 
 /// Most actions in one call.
 pub const CALL_ACTIONS: usize = 5_000;
@@ -104,7 +105,8 @@ struct Entry {
 
 /// A batch under way.
 pub(crate) struct Batch<'a> {
-    table: &'a Table,
+    cluster: &'a Arc<Cluster>,
+    table: &'a TableName,
     operation: &'static str,
     entries: Vec<Entry>,
     answers: Vec<Option<Result<ActionResult>>>,
@@ -120,15 +122,21 @@ struct Part {
 type Outcomes = Vec<(usize, Result<ActionResult, RpcError>)>;
 
 impl<'a> Batch<'a> {
-    pub fn new(table: &'a Table, operation: &'static str, actions: Vec<Action>) -> Batch<'a> {
-        let mut batch = Batch { table, operation, entries: Vec::with_capacity(actions.len()), answers: Vec::new() };
-        let retry = Retry::new(table.shared(), Subject::new(operation).table(table.name()));
+    pub fn new(
+        cluster: &'a Arc<Cluster>,
+        table: &'a TableName,
+        operation: &'static str,
+        actions: Vec<Action>,
+    ) -> Batch<'a> {
+        let mut batch =
+            Batch { cluster, table, operation, entries: Vec::with_capacity(actions.len()), answers: Vec::new() };
+        let retry = Retry::new(cluster, Subject::new(operation).table(table));
         for action in actions {
             let (row, answer) = match action.row() {
                 Ok(row) => (row, None),
                 Err(cause) => (Bytes::new(), Some(Err(retry.fail(cause)))),
             };
-            let nonce = action.nonce_wanted().then(|| table.shared().nonce());
+            let nonce = action.nonce_wanted().then(|| cluster.calls.nonce());
             batch.entries.push(Entry { action, row, nonce });
             batch.answers.push(answer);
         }
@@ -137,9 +145,7 @@ impl<'a> Batch<'a> {
 
     /// Does it.
     pub async fn run(mut self) -> Vec<Result<ActionResult>> {
-        let table = self.table;
-        let shared = table.shared();
-        let mut retry = Retry::new(shared, Subject::new(self.operation).table(table.name()));
+        let mut retry = Retry::new(self.cluster, Subject::new(self.operation).table(self.table));
         let mut pending: Vec<usize> = (0..self.entries.len()).filter(|at| self.answers[*at].is_none()).collect();
         while !pending.is_empty() {
             let mut failed: Vec<(usize, RpcError)> = Vec::new();
@@ -192,7 +198,7 @@ impl<'a> Batch<'a> {
         for (step, at) in pending.iter().enumerate() {
             let entry = &self.entries[*at];
             let seek = Seek::Row(entry.row.clone());
-            let location = match self.table.shared().locate(self.table.name(), &seek, retry.call_limit()).await {
+            let location = match self.cluster.locate(self.table, &seek, retry.call_limit()).await {
                 Ok(location) => location,
                 Err(cause) => {
                     // META would say the same of the rest.
@@ -233,7 +239,7 @@ impl<'a> Batch<'a> {
                 failed_parts.extend(calls.by_ref().flatten());
             }
             for part in &failed_parts {
-                self.table.shared().heed(&part.location, &cause);
+                self.cluster.heed(&part.location, &cause);
                 outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
             }
         }
@@ -272,16 +278,15 @@ impl<'a> Batch<'a> {
         retry: &Retry,
         outcomes: &mut Outcomes,
     ) -> Result<(), RpcError> {
-        let shared = self.table.shared();
         let mut block = BytesMut::new();
         let request = pb::MultiRequest {
             region_action: parts.iter().map(|part| self.region_action(part, &mut block)).collect(),
-            nonce_group: Some(shared.nonce_group),
+            nonce_group: Some(self.cluster.calls.nonce_group),
             condition: None,
         };
         let call = Call { cells: block.freeze(), ..Call::new(CLIENT, "Multi", &request) };
         drop(request);
-        let reply = shared.call(address, call, retry.call_limit()).await?;
+        let reply = self.cluster.calls.call(address, call, retry.call_limit()).await?;
         let answer: pb::MultiResponse = reply.decode()?;
         if answer.region_action_result.len() != parts.len() {
             let (got, want) = (answer.region_action_result.len(), parts.len());
@@ -337,7 +342,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(), RpcError> {
         if let Some(exception) = &result.exception {
             let cause = received(exception);
-            self.table.shared().heed(&part.location, &cause);
+            self.cluster.heed(&part.location, &cause);
             outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
             return Ok(());
         }
@@ -354,7 +359,7 @@ impl<'a> Batch<'a> {
             let outcome = match &one.exception {
                 Some(exception) => {
                     let cause = received(exception);
-                    self.table.shared().heed(&part.location, &cause);
+                    self.cluster.heed(&part.location, &cause);
                     Err(cause)
                 }
                 None => {
@@ -404,4 +409,23 @@ fn received(exception: &pb::NameBytesPair) -> RpcError {
 
 fn broken(why: String) -> RpcError {
     RpcError::new(ErrorKind::Internal, format!("answer to Multi cannot be used: {why}"))
+}
+
+/// Whether doing it twice differs from doing it once.
+pub(crate) fn needs_nonce(mutation: &Mutation) -> bool {
+    matches!(mutation.kind, MutationKind::Increment | MutationKind::Append)
+}
+
+/// The row of mutations that belong together.
+pub(crate) fn common_row(mutations: &[Mutation]) -> Result<Bytes, RpcError> {
+    let Some(first) = mutations.first() else {
+        return Err(RpcError::invalid("there are no mutations"));
+    };
+    match mutations.iter().find(|mutation| mutation.row != first.row) {
+        None => Ok(first.row.clone()),
+        Some(other) => {
+            let (one, other) = (first.row.escape_ascii(), other.row.escape_ascii());
+            Err(RpcError::new(ErrorKind::Invalid, format!("mutations are of several rows: `{one}` and `{other}`")))
+        }
+    }
 }

@@ -145,7 +145,7 @@ impl Inner {
     }
 
     async fn send_by_the_clock(self: Arc<Inner>, period: Duration) {
-        let clock = self.table.shared().runtime.clock.clone();
+        let clock = self.table.clock();
         let (stop, weak) = (self.stop.clone(), Arc::downgrade(&self));
         drop(self);
         loop {

@@ -1,42 +1,26 @@
 //! A connection to a cluster: its servers, its master, and what all tables share.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::ErrorKind;
-use model::query::Get;
 use model::schema::TableName;
-use parking_lot::Mutex;
-use protocol::cell_block::CellBlock;
+use protocol::grpc::{Connector, ConnectorSettings};
 use protocol::messages as pb;
-use protocol::meta::{self, ServerName, TableState, server_name_from, table_state_from};
-use protocol::query::get_to;
-use protocol::result::result_from;
-use protocol::service::{CLIENT, Call, Connect, MASTER, REGISTRY, Reply, RpcError};
+use protocol::service::{Call, Connect, REGISTRY, RpcError};
 use runtime::Runtime;
-use runtime::clock::within;
 
 use crate::Result;
 use crate::admin::Admin;
 use crate::buffered::{BufferSettings, BufferedMutator};
+use crate::calls::{Calls, Settings};
 use crate::error::ClientError;
-use crate::location::{Locations, Seek};
+use crate::location::Cluster;
 use crate::retry::{Retry, Subject};
 use crate::table::Table;
 
 /// The port of a bootstrap address that names none.
 const DEFAULT_PORT: u16 = 16000;
-
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub timeout: Duration,
-    pub call_timeout: Duration,
-    pub procedure_timeout: Duration,
-    pub attempts: u32,
-    pub pause: Duration,
-}
 
 /// How a [`Connection`] is made.
 #[derive(Clone, Debug)]
@@ -78,7 +62,7 @@ impl ConnectionBuilder {
         self
     }
 
-    /// What makes connections to servers.
+    /// What makes connections to servers; default gRPC.
     pub fn connector(mut self, connector: Arc<dyn Connect>) -> ConnectionBuilder {
         self.connector = Some(connector);
         self
@@ -98,29 +82,17 @@ impl ConnectionBuilder {
         let invalid = |why: String| ClientError::local("connect", RpcError::invalid(why));
         let bootstrap = addresses(&self.bootstrap).map_err(invalid)?;
         let runtime = self.runtime.unwrap_or_else(Runtime::system);
-        let connector = self.connector.ok_or_else(|| invalid("no connector was given".to_owned()))?;
-        let nonces = AtomicU64::new(runtime.random.next_u64());
-        let shared = Arc::new(Shared {
-            nonce_group: runtime.random.next_u64(),
-            runtime,
-            connector,
-            settings: self.settings,
-            bootstrap,
-            bootstrap_at: AtomicUsize::new(0),
-            cluster_id: OnceLock::new(),
-            master: Mutex::default(),
-            locations: Locations::default(),
-            nonces,
-        });
-        let mut retry = Retry::new(&shared, Subject::new("connect"));
+        let connector =
+            self.connector.unwrap_or_else(|| Arc::new(Connector::new(runtime.clone(), ConnectorSettings::default())));
+        let cluster = Arc::new(Cluster::new(Calls::new(runtime, connector, self.settings, bootstrap)));
+        let mut retry = Retry::new(&cluster, Subject::new("connect"));
         loop {
             let request = Call::new(REGISTRY, "GetClusterId", &pb::GetClusterIdRequest {});
-            let answer = shared.ask_registry(request, retry.call_limit()).await;
+            let answer = cluster.calls.ask_registry(request, retry.call_limit()).await;
             let id = answer.and_then(|reply| reply.decode::<pb::GetClusterIdResponse>());
             match id.map(|answer| answer.cluster_id) {
                 Ok(Some(id)) => {
-                    shared.cluster_id.get_or_init(|| id);
-                    return Ok(Connection { shared });
+                    return Ok(Connection { cluster, cluster_id: id.into() });
                 }
                 Ok(None) => {
                     retry.again(RpcError::new(ErrorKind::NotServing, "the cluster has no id yet")).await?;
@@ -150,136 +122,11 @@ fn addresses(text: &str) -> Result<Vec<String>, String> {
     if list.is_empty() { Err("no bootstrap address was given".to_owned()) } else { Ok(list) }
 }
 
-/// What everything made by one connection shares.
-pub(crate) struct Shared {
-    pub runtime: Runtime,
-    pub settings: Settings,
-    /// Set once the connection is open.
-    cluster_id: OnceLock<String>,
-    pub locations: Locations,
-    pub nonce_group: u64,
-    connector: Arc<dyn Connect>,
-    bootstrap: Vec<String>,
-    /// The bootstrap address that answered last.
-    bootstrap_at: AtomicUsize,
-    master: Mutex<Option<ServerName>>,
-    nonces: AtomicU64,
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("bootstrap", &self.bootstrap).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// A nonce for an operation.
-    pub fn nonce(&self) -> u64 {
-        self.nonces.fetch_add(1, Ordering::Relaxed).max(1)
-    }
-
-    /// Makes a call; an answer that does not come in time may stand for work that was done.
-    pub async fn call(&self, address: &str, mut call: Call, limit: Duration) -> Result<Reply, RpcError> {
-        call.timeout = Some(limit);
-        let (service, method) = (call.service.clone(), call.method.clone());
-        let work = async { self.connector.connect(address).await?.call(call).await };
-        within(&*self.runtime.clock, limit, work).await.unwrap_or_else(|| {
-            let why = format!("no answer to {service}.{method} from {address} within {limit:?}");
-            Err(RpcError::new(ErrorKind::Unknown, why))
-        })
-    }
-
-    /// Asks the bootstrap servers one after the other, the last good one first.
-    pub async fn ask_registry(&self, call: Call, limit: Duration) -> Result<Reply, RpcError> {
-        let first = self.bootstrap_at.load(Ordering::Relaxed);
-        let share = limit / u32::try_from(self.bootstrap.len()).unwrap_or(u32::MAX);
-        let mut last = None;
-        for step in 0..self.bootstrap.len() {
-            let at = (first + step) % self.bootstrap.len();
-            match self.call(&self.bootstrap[at], call.clone(), share).await {
-                Ok(reply) => {
-                    self.bootstrap_at.store(at, Ordering::Relaxed);
-                    return Ok(reply);
-                }
-                // Nothing changes at a registry: an answer that is lost is an answer that is missing.
-                Err(cause) if cause.kind == ErrorKind::Unknown => {
-                    last = Some(RpcError::new(ErrorKind::Unavailable, cause.message));
-                }
-                Err(cause) => last = Some(cause),
-            }
-        }
-        Err(last.unwrap_or_else(|| RpcError::invalid("no bootstrap address was given")))
-    }
-
-    /// The active master, from memory or the registry.
-    pub async fn master(&self, limit: Duration) -> Result<ServerName, RpcError> {
-        let known = self.master.lock().clone();
-        if let Some(master) = known {
-            return Ok(master);
-        }
-        let request = Call::new(REGISTRY, "GetActiveMaster", &pb::GetActiveMasterRequest {});
-        let answer: pb::GetActiveMasterResponse = self.ask_registry(request, limit).await?.decode()?;
-        let name = answer
-            .server_name
-            .ok_or_else(|| RpcError::of(ErrorKind::NotServing, "MasterNotRunningException", "no master is active"))?;
-        let master = server_name_from(&name)?;
-        *self.master.lock() = Some(master.clone());
-        Ok(master)
-    }
-
-    /// One call to the master; a failure that may mean another master forgets this one.
-    pub async fn call_master(&self, call: Call, limit: Duration) -> Result<Reply, RpcError> {
-        let master = self.master(limit).await?;
-        let call = Call { service: MASTER.to_owned(), ..call };
-        let answer = self.call(&master.address(), call, limit).await;
-        if let Err(cause) = &answer
-            && matches!(
-                cause.kind,
-                ErrorKind::NotServing
-                    | ErrorKind::Moved
-                    | ErrorKind::Unavailable
-                    | ErrorKind::Unknown
-                    | ErrorKind::Fenced
-            )
-        {
-            let mut known = self.master.lock();
-            if known.as_ref() == Some(&master) {
-                *known = None;
-            }
-        }
-        answer
-    }
-
-    /// A table's state in META; one attempt.
-    pub async fn table_state(&self, table: &TableName, limit: Duration) -> Result<Option<TableState>, RpcError> {
-        let meta = self.locate(&TableName::meta(), &Seek::Last, limit).await?;
-        let mut get = Get::new(table.to_string());
-        get.selection.add_family(meta::TABLE);
-        let request = pb::GetRequest { region: meta.specifier(), get: get_to(&get) };
-        let reply = match self.call(&meta.address, Call::new(CLIENT, "Get", &request), limit).await {
-            Ok(reply) => reply,
-            Err(cause) => {
-                self.heed(&meta, &cause);
-                return Err(cause);
-            }
-        };
-        let answer: pb::GetResponse = reply.decode()?;
-        let mut block = CellBlock::new(reply.cells.clone());
-        let cells = answer.result.map(|result| result_from(&result, &mut block)).transpose()?.unwrap_or_default();
-        table_state_from(&cells)
-    }
-
-    /// False if the table is out of service or on its way there.
-    pub async fn may_be_served(&self, table: &TableName, limit: Duration) -> Result<bool, RpcError> {
-        let state = self.table_state(table, limit).await?;
-        Ok(!matches!(state, Some(TableState::Disabled | TableState::Disabling)))
-    }
-}
-
 /// A connection to a cluster. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    pub(crate) shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
+    cluster_id: Arc<str>,
 }
 
 impl Connection {
@@ -298,17 +145,17 @@ impl Connection {
 
     /// The cluster's id.
     pub fn cluster_id(&self) -> &str {
-        self.shared.cluster_id.get().map_or("", String::as_str)
+        &self.cluster_id
     }
 
     /// A table; whether it exists turns out when it is used.
     pub fn table(&self, name: TableName) -> Table {
-        Table::new(self.shared.clone(), name)
+        Table::new(self.cluster.clone(), name)
     }
 
     /// Schema changes and the state of the cluster.
     pub fn admin(&self) -> Admin {
-        Admin::new(self.clone())
+        Admin::new(self.cluster.clone(), self.cluster_id.clone())
     }
 
     /// Collects mutations of a table and sends them in batches.

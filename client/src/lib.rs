@@ -12,10 +12,12 @@
 pub mod admin;
 pub mod batch;
 pub mod buffered;
+mod calls;
 pub mod connection;
 pub mod error;
 mod location;
 mod retry;
+mod row;
 pub mod scan;
 pub mod split;
 pub mod table;
@@ -26,8 +28,9 @@ pub use buffered::{BufferSettings, BufferedMutator, FlushError, MutationFailure}
 pub use connection::{Connection, ConnectionBuilder};
 pub use error::ClientError;
 pub use protocol::meta::ServerName;
+pub use row::Row;
 pub use scan::RowStream;
-pub use table::{Row, Table};
+pub use table::Table;
 
 /// What the client's operations return.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;

@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::ErrorKind;
-use model::query::Scan;
+use model::query::{Get, Scan};
 use model::region::RegionInfo;
 use model::schema::TableName;
 use parking_lot::{Mutex, RwLock};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
-use protocol::meta::{self, RegionRow, lookup_scan};
-use protocol::query::scan_to;
-use protocol::result::scanned_from;
+use protocol::meta::{self, RegionRow, TableState, lookup_scan, table_state_from};
+use protocol::query::{get_to, scan_to};
+use protocol::result::{result_from, scanned_from};
 use protocol::schema::region_info_from;
-use protocol::service::{Call, MovedTo, REGISTRY, RpcError};
+use protocol::service::{CLIENT, Call, MovedTo, REGISTRY, RpcError};
 
-use crate::connection::Shared;
+use crate::calls::Calls;
 
 /// Most locations kept of one table; when there are more, all are forgotten.
 const CACHED_MAX: usize = 100_000;
@@ -122,13 +122,21 @@ impl TableLocations {
     }
 }
 
-/// The locations of all tables.
-#[derive(Debug, Default)]
-pub(crate) struct Locations(Mutex<HashMap<TableName, Arc<TableLocations>>>);
+/// A cluster as a connection sees it: its servers, and where its tables' regions are.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub calls: Calls,
+    tables: Mutex<HashMap<TableName, Arc<TableLocations>>>,
+}
 
-impl Locations {
-    pub fn of(&self, table: &TableName) -> Arc<TableLocations> {
-        let mut tables = self.0.lock();
+impl Cluster {
+    pub fn new(calls: Calls) -> Cluster {
+        Cluster { calls, tables: Mutex::default() }
+    }
+
+    /// What is known of a table's regions.
+    pub fn locations(&self, table: &TableName) -> Arc<TableLocations> {
+        let mut tables = self.tables.lock();
         match tables.get(table) {
             Some(known) => known.clone(),
             None => tables.entry(table.clone()).or_default().clone(),
@@ -137,23 +145,21 @@ impl Locations {
 
     /// Forgets everything about a table.
     pub fn forget_table(&self, table: &TableName) {
-        if let Some(known) = self.0.lock().get(table) {
+        if let Some(known) = self.tables.lock().get(table) {
             known.known.write().clear();
         }
     }
 
     fn forget_server(&self, address: &str) {
-        let tables: Vec<_> = self.0.lock().values().cloned().collect();
+        let tables: Vec<_> = self.tables.lock().values().cloned().collect();
         for table in tables {
             table.known.write().retain(|_, location| location.address != address);
         }
     }
-}
 
-impl Shared {
     /// The region's location, from memory or META.
     pub async fn locate(&self, table: &TableName, seek: &Seek, limit: Duration) -> Result<Arc<Location>, RpcError> {
-        let known = self.locations.of(table);
+        let known = self.locations(table);
         match known.cached(seek) {
             Some(location) => Ok(location),
             None => self.look_up(&known, table, seek, limit).await,
@@ -179,12 +185,12 @@ impl Shared {
             Ok(location)
         };
         let late = || RpcError::new(ErrorKind::Unavailable, format!("region of {table} was not found in time"));
-        runtime::clock::within(&*self.runtime.clock, limit, search).await.unwrap_or_else(|| Err(late()))
+        runtime::clock::within(&*self.calls.runtime.clock, limit, search).await.unwrap_or_else(|| Err(late()))
     }
 
     async fn find_meta(&self, limit: Duration) -> Result<Location, RpcError> {
         let request = Call::new(REGISTRY, "GetMetaRegionLocations", &pb::GetMetaRegionLocationsRequest {});
-        let answer: pb::GetMetaRegionLocationsResponse = self.ask_registry(request, limit).await?.decode()?;
+        let answer: pb::GetMetaRegionLocationsResponse = self.calls.ask_registry(request, limit).await?.decode()?;
         let nowhere = || RpcError::new(ErrorKind::NotServing, "hbase:meta is not served yet");
         let primary = answer.meta_locations.iter().find(|one| one.region_info.replica_id() == 0).ok_or_else(nowhere)?;
         let server = primary.server_name.as_ref().ok_or_else(nowhere)?;
@@ -197,7 +203,7 @@ impl Shared {
         // A split parent may stand before the row that is wanted.
         const ROWS: u32 = 4;
         let meta_table = TableName::meta();
-        let known = self.locations.of(&meta_table);
+        let known = self.locations(&meta_table);
         let meta = match known.cached(&Seek::Last) {
             Some(meta) => meta,
             None => {
@@ -214,8 +220,8 @@ impl Shared {
             close_scanner: Some(true),
             ..pb::ScanRequest::default()
         };
-        let call = Call::new(protocol::service::CLIENT, "Scan", &request);
-        let reply = match self.call(&meta.address, call, limit).await {
+        let call = Call::new(CLIENT, "Scan", &request);
+        let reply = match self.calls.call(&meta.address, call, limit).await {
             Ok(reply) => reply,
             Err(cause) => {
                 self.heed(&meta, &cause);
@@ -244,9 +250,34 @@ impl Shared {
         Err(RpcError::of(ErrorKind::NotFound, "TableNotFoundException", table.to_string()))
     }
 
+    /// A table's state in META; one attempt.
+    pub async fn table_state(&self, table: &TableName, limit: Duration) -> Result<Option<TableState>, RpcError> {
+        let meta = self.locate(&TableName::meta(), &Seek::Last, limit).await?;
+        let mut get = Get::new(table.to_string());
+        get.selection.add_family(meta::TABLE);
+        let request = pb::GetRequest { region: meta.specifier(), get: get_to(&get) };
+        let reply = match self.calls.call(&meta.address, Call::new(CLIENT, "Get", &request), limit).await {
+            Ok(reply) => reply,
+            Err(cause) => {
+                self.heed(&meta, &cause);
+                return Err(cause);
+            }
+        };
+        let answer: pb::GetResponse = reply.decode()?;
+        let mut block = CellBlock::new(reply.cells.clone());
+        let cells = answer.result.map(|result| result_from(&result, &mut block)).transpose()?.unwrap_or_default();
+        table_state_from(&cells)
+    }
+
+    /// False if the table is out of service or on its way there.
+    pub async fn may_be_served(&self, table: &TableName, limit: Duration) -> Result<bool, RpcError> {
+        let state = self.table_state(table, limit).await?;
+        Ok(!matches!(state, Some(TableState::Disabled | TableState::Disabling)))
+    }
+
     /// Corrects what is remembered of a location after a call to it failed.
     pub fn heed(&self, location: &Location, cause: &RpcError) {
-        let known = self.locations.of(&location.info.table);
+        let known = self.locations(&location.info.table);
         match cause.kind {
             ErrorKind::Moved => match moved_to(cause) {
                 Some(MovedTo { host, port }) => {
@@ -257,7 +288,7 @@ impl Shared {
             ErrorKind::NotServing => match cause.short_class() {
                 "exceptions.RegionOpeningException" => {}
                 "regionserver.RegionServerStoppedException" | "regionserver.RegionServerAbortedException" => {
-                    self.locations.forget_server(&location.address);
+                    self.forget_server(&location.address);
                 }
                 _ => known.forget(location),
             },

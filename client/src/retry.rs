@@ -9,8 +9,8 @@ use model::schema::TableName;
 use protocol::service::RpcError;
 use runtime::backoff::Backoff;
 
-use crate::connection::Shared;
 use crate::error::ClientError;
+use crate::location::Cluster;
 
 /// What an operation is about, for its errors.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Subject {
 /// The attempts of one operation.
 #[derive(Debug)]
 pub(crate) struct Retry {
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     subject: Subject,
     end: Duration,
     attempts: u32,
@@ -47,24 +47,24 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    pub fn new(shared: &Arc<Shared>, subject: Subject) -> Retry {
-        Retry::lasting(shared, subject, shared.settings.timeout)
+    pub fn new(cluster: &Arc<Cluster>, subject: Subject) -> Retry {
+        Retry::lasting(cluster, subject, cluster.calls.settings.timeout)
     }
 
-    pub fn lasting(shared: &Arc<Shared>, subject: Subject, time: Duration) -> Retry {
-        let end = shared.runtime.clock.monotonic() + time;
-        let backoff = Backoff::new(shared.settings.pause);
-        Retry { shared: shared.clone(), subject, end, attempts: 0, backoff }
+    pub fn lasting(cluster: &Arc<Cluster>, subject: Subject, time: Duration) -> Retry {
+        let end = cluster.calls.runtime.clock.monotonic() + time;
+        let backoff = Backoff::new(cluster.calls.settings.pause);
+        Retry { cluster: cluster.clone(), subject, end, attempts: 0, backoff }
     }
 
     /// How long the operation may still take.
     pub fn remaining(&self) -> Duration {
-        self.end.saturating_sub(self.shared.runtime.clock.monotonic())
+        self.end.saturating_sub(self.cluster.calls.runtime.clock.monotonic())
     }
 
     /// How long one call may take.
     pub fn call_limit(&self) -> Duration {
-        self.remaining().min(self.shared.settings.call_timeout)
+        self.remaining().min(self.cluster.calls.settings.call_timeout)
     }
 
     /// The error that ends the operation.
@@ -80,19 +80,19 @@ impl Retry {
     /// Something went well: pauses start small again.
     pub fn progress(&mut self) {
         self.attempts = 0;
-        self.backoff = Backoff::new(self.shared.settings.pause);
+        self.backoff = Backoff::new(self.cluster.calls.settings.pause);
     }
 
     /// An attempt failed: pauses, or says that it is over.
     pub async fn again(&mut self, cause: RpcError) -> Result<(), ClientError> {
         self.attempts += 1;
-        if !may_retry(&cause) || self.attempts >= self.shared.settings.attempts {
+        if !may_retry(&cause) || self.attempts >= self.cluster.calls.settings.attempts {
             return Err(self.fail(cause));
         }
         if self.attempts > 1
             && matches!(cause.kind, ErrorKind::NotServing | ErrorKind::Moved)
             && let Some(table) = self.subject.table.as_ref().filter(|table| !table.is_meta())
-            && let Ok(false) = self.shared.may_be_served(table, self.call_limit()).await
+            && let Ok(false) = self.cluster.may_be_served(table, self.call_limit()).await
         {
             let cause = RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled."));
             return Err(self.fail(cause));
@@ -102,13 +102,13 @@ impl Retry {
             return Err(self.fail(cause));
         }
         tracing::debug!(operation = self.subject.operation, attempt = self.attempts, error = %cause, "will try again");
-        self.shared.runtime.clock.sleep(pause).await;
+        self.cluster.calls.runtime.clock.sleep(pause).await;
         Ok(())
     }
 
     /// The next pause, for whoever polls.
     pub fn pause(&mut self) -> Duration {
-        self.backoff.next(&*self.shared.runtime.random)
+        self.backoff.next(&*self.cluster.calls.runtime.random)
     }
 }
 

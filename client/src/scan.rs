@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::future::BoxFuture;
 use model::query::Scan;
+use model::schema::TableName;
 use model::{Cell, CellOrder, ErrorKind};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
@@ -26,10 +27,9 @@ use runtime::clock::within;
 use tokio::sync::mpsc;
 
 use crate::Result;
-use crate::connection::Shared;
-use crate::location::{Location, Seek};
+use crate::location::{Cluster, Location, Seek};
 use crate::retry::{Retry, Subject, may_retry};
-use crate::table::{Row, Table};
+use crate::row::Row;
 
 /// Bytes per response unless the scan says otherwise.
 const RESULT_BYTES: u64 = 2 << 20;
@@ -64,8 +64,8 @@ impl std::fmt::Debug for RowStream {
 }
 
 impl RowStream {
-    pub(crate) fn new(table: Table, scan: Scan) -> RowStream {
-        RowStream { ready: VecDeque::new(), state: State::New(Box::new(Driver::new(table, scan))) }
+    pub(crate) fn new(cluster: Arc<Cluster>, table: TableName, scan: Scan) -> RowStream {
+        RowStream { ready: VecDeque::new(), state: State::New(Box::new(Driver::new(cluster, table, scan))) }
     }
 
     /// The next row; `None` at the end. Dropping the future loses nothing.
@@ -123,7 +123,7 @@ impl Stream for RowStream {
 
 /// A scanner on a server; closed when dropped unless the server has closed it.
 struct Scanner {
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     location: Arc<Location>,
     id: u64,
     /// Number of the next call.
@@ -145,10 +145,10 @@ impl Drop for Scanner {
             return;
         }
         let request = pb::ScanRequest { number_of_rows: Some(0), close_scanner: Some(true), ..self.request() };
-        let (shared, address) = (self.shared.clone(), self.location.address.clone());
+        let (cluster, address) = (self.cluster.clone(), self.location.address.clone());
         runtime::task::spawn("close scanner", async move {
             let call = Call::new(CLIENT, "Scan", &request);
-            if let Err(error) = shared.call(&address, call, CLOSE_LIMIT).await {
+            if let Err(error) = cluster.calls.call(&address, call, CLOSE_LIMIT).await {
                 tracing::debug!(%error, "scanner is left to its lease");
             }
         });
@@ -157,7 +157,8 @@ impl Drop for Scanner {
 
 /// Where the scan stands, and its open scanner.
 struct Driver {
-    table: Table,
+    cluster: Arc<Cluster>,
+    table: TableName,
     /// The scan as it was asked for; `start_row` moves with what was given.
     scan: Scan,
     scanner: Option<Scanner>,
@@ -177,7 +178,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(table: Table, mut scan: Scan) -> Driver {
+    fn new(cluster: Arc<Cluster>, table: TableName, mut scan: Scan) -> Driver {
         scan.max_result_size.get_or_insert(RESULT_BYTES);
         scan.batch = scan.batch.filter(|batch| *batch > 0);
         scan.limit = scan.limit.filter(|limit| *limit > 0);
@@ -195,6 +196,7 @@ impl Driver {
             one_shot: one_row || few,
             finished: nothing,
             read_point: scan.mvcc_read_point,
+            cluster,
             table,
             scan,
             scanner: None,
@@ -206,10 +208,6 @@ impl Driver {
         }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        self.table.shared()
-    }
-
     /// Goes on in the background, one batch ahead of the reader.
     fn read_ahead(self: Box<Driver>) -> mpsc::Receiver<Result<Vec<Row>>> {
         let (sender, receiver) = mpsc::channel(1);
@@ -218,7 +216,7 @@ impl Driver {
     }
 
     async fn run(mut self: Box<Driver>, sender: mpsc::Sender<Result<Vec<Row>>>) {
-        let clock = self.shared().runtime.clock.clone();
+        let clock = self.cluster.calls.runtime.clock.clone();
         while !self.finished {
             let room = loop {
                 let pause = self.scanner.as_ref().map_or(DEFAULT_LEASE, |scanner| scanner.lease) / 3;
@@ -245,8 +243,8 @@ impl Driver {
         if let Some(scanner) = &self.scanner {
             let request = pb::ScanRequest { renew: Some(true), ..scanner.request() };
             let call = Call::new(CLIENT, "Scan", &request);
-            let limit = self.shared().settings.call_timeout;
-            if let Err(error) = self.shared().call(&scanner.location.address, call, limit).await {
+            let limit = self.cluster.calls.settings.call_timeout;
+            if let Err(error) = self.cluster.calls.call(&scanner.location.address, call, limit).await {
                 tracing::debug!(%error, "scanner could not be renewed");
             }
         }
@@ -254,14 +252,14 @@ impl Driver {
 
     /// The next rows: some, unless the scan is finished.
     async fn fetch(&mut self) -> Result<Vec<Row>> {
-        let subject = Subject::new("scan").table(self.table.name());
-        let mut retry = Retry::new(self.shared(), subject.clone().row(&self.scan.start_row));
+        let subject = Subject::new("scan").table(&self.table);
+        let mut retry = Retry::new(&self.cluster, subject.clone().row(&self.scan.start_row));
         let mut rows = Vec::new();
         while !self.finished {
             match self.step(retry.call_limit(), &mut rows).await {
                 Ok(()) if rows.is_empty() => {
                     // The region had nothing, or the server needs more time: it answered all the same.
-                    retry = Retry::new(self.shared(), subject.clone().row(&self.scan.start_row));
+                    retry = Retry::new(&self.cluster, subject.clone().row(&self.scan.start_row));
                 }
                 Ok(()) => break,
                 Err(cause) => {
@@ -284,7 +282,7 @@ impl Driver {
         self.parts.clear();
         self.parts_bytes = 0;
         if let Some(mut scanner) = self.scanner.take() {
-            self.shared().heed(&scanner.location, cause);
+            self.cluster.heed(&scanner.location, cause);
             // Elsewhere it is gone, or cannot be reached.
             scanner.gone =
                 !matches!(cause.kind, ErrorKind::Busy | ErrorKind::Unknown) && may_retry(cause) || is_lost(cause);
@@ -308,7 +306,7 @@ impl Driver {
         };
         let location = match &self.scanner {
             Some(scanner) => scanner.location.clone(),
-            None => self.shared().locate(self.table.name(), &self.seek(), limit).await?,
+            None => self.cluster.locate(&self.table, &self.seek(), limit).await?,
         };
         let request = match &mut self.scanner {
             Some(scanner) => {
@@ -324,11 +322,11 @@ impl Driver {
         };
         let opening = self.scanner.is_none();
         let call = Call::new(CLIENT, "Scan", &request);
-        let reply = match self.shared().call(&location.address, call, limit).await {
+        let reply = match self.cluster.calls.call(&location.address, call, limit).await {
             Ok(reply) => reply,
             Err(cause) => {
                 if opening {
-                    self.shared().heed(&location, &cause);
+                    self.cluster.heed(&location, &cause);
                 }
                 return Err(cause);
             }
@@ -341,8 +339,8 @@ impl Driver {
             })?;
             let lease =
                 answer.ttl.filter(|ttl| *ttl > 0).map_or(DEFAULT_LEASE, |ttl| Duration::from_millis(ttl.into()));
-            let shared = self.shared().clone();
-            self.scanner = Some(Scanner { shared, location: location.clone(), id, seq: 0, lease, gone: false });
+            let cluster = self.cluster.clone();
+            self.scanner = Some(Scanner { cluster, location: location.clone(), id, seq: 0, lease, gone: false });
         }
         if answer.mvcc_read_point() > 0 {
             self.read_point = Some(answer.mvcc_read_point());

@@ -6,66 +6,32 @@ use bytes::{Bytes, BytesMut};
 use model::mutation::{CheckAndMutate, Mutation, MutationKind};
 use model::query::{Get, Scan};
 use model::schema::TableName;
-use model::{Cell, ErrorKind};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
 use protocol::mutation::{condition_to, mutation_to};
 use protocol::query::get_to;
 use protocol::result::result_from;
 use protocol::service::{CLIENT, Call, Reply, RpcError};
+use runtime::clock::Clock;
 
 use crate::Result;
-use crate::batch::{Action, ActionResult, Batch};
-use crate::connection::Shared;
-use crate::location::{Location, Seek, TableLocations};
+use crate::batch::{Action, ActionResult, Batch, needs_nonce};
+use crate::location::{Cluster, Location, Seek, TableLocations};
 use crate::retry::{Retry, Subject};
+use crate::row::Row;
 use crate::scan::RowStream;
-
-/// The cells of one row, or of a part of it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Row {
-    /// In HBase's order: families and qualifiers ascending, newest first.
-    pub cells: Vec<Cell>,
-    /// More cells of the same row may follow: only in scans with a batch or that allow partial results.
-    pub partial: bool,
-    /// How far a scan has come that has nothing to give yet: only in scans that ask for cursors, and then without cells.
-    pub cursor: Option<Bytes>,
-}
-
-impl Row {
-    pub(crate) fn of(cells: Vec<Cell>) -> Row {
-        Row { cells, partial: false, cursor: None }
-    }
-
-    /// The row's key, if there are cells.
-    pub fn row(&self) -> Option<&[u8]> {
-        self.cells.first().map(Cell::row)
-    }
-
-    /// The newest value of a column.
-    pub fn value(&self, family: impl AsRef<[u8]>, qualifier: impl AsRef<[u8]>) -> Option<Bytes> {
-        let (family, qualifier) = (family.as_ref(), qualifier.as_ref());
-        let cell = self.cells.iter().find(|cell| cell.family() == family && cell.qualifier() == qualifier)?;
-        Some(cell.value_bytes())
-    }
-
-    /// Whether there are no cells.
-    pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
-    }
-}
 
 /// A table. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Table {
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     name: TableName,
     locations: Arc<TableLocations>,
 }
 
 impl Table {
-    pub(crate) fn new(shared: Arc<Shared>, name: TableName) -> Table {
-        Table { locations: shared.locations.of(&name), shared, name }
+    pub(crate) fn new(cluster: Arc<Cluster>, name: TableName) -> Table {
+        Table { locations: cluster.locations(&name), cluster, name }
     }
 
     /// The table's name.
@@ -73,8 +39,8 @@ impl Table {
         &self.name
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.cluster.calls.runtime.clock.clone()
     }
 
     /// Calls the server that holds the row, again and again while that can help.
@@ -85,19 +51,19 @@ impl Table {
         build: impl Fn(&Location) -> Call + Send + Sync,
     ) -> Result<Reply> {
         let seek = Seek::Row(row.clone());
-        let shared = &self.shared;
-        let mut retry = Retry::new(shared, Subject::new(operation).table(&self.name).row(row));
+        let cluster = &self.cluster;
+        let mut retry = Retry::new(cluster, Subject::new(operation).table(&self.name).row(row));
         loop {
             let limit = retry.call_limit();
             let located = match self.locations.cached(&seek) {
                 Some(location) => Ok(location),
-                None => shared.locate(&self.name, &seek, limit).await,
+                None => cluster.locate(&self.name, &seek, limit).await,
             };
             let cause = match located {
-                Ok(location) => match shared.call(&location.address, build(&location), limit).await {
+                Ok(location) => match cluster.calls.call(&location.address, build(&location), limit).await {
                     Ok(reply) => return Ok(reply),
                     Err(cause) => {
-                        shared.heed(&location, &cause);
+                        cluster.heed(&location, &cause);
                         cause
                     }
                 },
@@ -110,7 +76,7 @@ impl Table {
     /// Turns an answer's defects into an error of the operation.
     fn read<T>(&self, operation: &'static str, row: &Bytes, read: impl FnOnce() -> Result<T, RpcError>) -> Result<T> {
         let subject = Subject::new(operation).table(&self.name).row(row);
-        read().map_err(|cause| Retry::new(&self.shared, subject).fail(cause))
+        read().map_err(|cause| Retry::new(&self.cluster, subject).fail(cause))
     }
 
     async fn get_result(&self, operation: &'static str, get: &Get) -> Result<(Option<bool>, Row)> {
@@ -134,7 +100,7 @@ impl Table {
     /// Reads rows, those of one server with one call; the answers stand in the order of the gets.
     pub async fn get_all(&self, gets: &[Get]) -> Result<Vec<Row>> {
         let actions = gets.iter().cloned().map(Action::Get).collect();
-        let answers = Batch::new(self, "get", actions).run().await;
+        let answers = Batch::new(&self.cluster, &self.name, "get", actions).run().await;
         answers.into_iter().map(|answer| answer.map(|answer| answer.row)).collect()
     }
 
@@ -149,7 +115,7 @@ impl Table {
     pub async fn mutate(&self, mutation: Mutation) -> Result<Row> {
         let operation = name_of(mutation.kind);
         let mut block = BytesMut::new();
-        let nonce = needs_nonce(&mutation).then(|| self.shared.nonce());
+        let nonce = needs_nonce(&mutation).then(|| self.cluster.calls.nonce());
         let message = mutation_to(&mutation, nonce, &mut block);
         let (_, row) = self.send_mutation(operation, &mutation.row, message, block.freeze(), None).await?;
         Ok(row)
@@ -168,7 +134,7 @@ impl Table {
                 region: location.specifier(),
                 mutation: mutation.clone(),
                 condition: condition.clone(),
-                nonce_group: Some(self.shared.nonce_group),
+                nonce_group: Some(self.cluster.calls.nonce_group),
             };
             Call { cells: cells.clone(), ..Call::new(CLIENT, "Mutate", &request) }
         };
@@ -185,17 +151,17 @@ impl Table {
     /// stand in their order; mutations of one row happen in their order, unless some of them had to be tried again.
     pub async fn mutate_all(&self, mutations: Vec<Mutation>) -> Vec<Result<Row>> {
         let actions = mutations.into_iter().map(Action::Mutation).collect();
-        let answers = Batch::new(self, "batch", actions).run().await;
+        let answers = Batch::new(&self.cluster, &self.name, "batch", actions).run().await;
         answers.into_iter().map(|answer| answer.map(|answer| answer.row)).collect()
     }
 
     /// Does many things of all kinds as [`Table::mutate_all`] does mutations.
     pub async fn batch(&self, actions: Vec<Action>) -> Vec<Result<ActionResult>> {
-        Batch::new(self, "batch", actions).run().await
+        Batch::new(&self.cluster, &self.name, "batch", actions).run().await
     }
 
     async fn one(&self, operation: &'static str, action: Action) -> Result<ActionResult> {
-        let mut answers = Batch::new(self, operation, vec![action]).run().await;
+        let mut answers = Batch::new(&self.cluster, &self.name, operation, vec![action]).run().await;
         answers.pop().expect("a batch answers each of its actions")
     }
 
@@ -216,7 +182,7 @@ impl Table {
             && mutation.row == check.row
         {
             let mut block = BytesMut::new();
-            let message = mutation_to(mutation, Some(self.shared.nonce()), &mut block);
+            let message = mutation_to(mutation, Some(self.cluster.calls.nonce()), &mut block);
             let condition = condition_to(check.row.clone(), &check.condition);
             let operation = "check and mutate";
             return self.send_mutation(operation, &check.row, message, block.freeze(), Some(condition)).await;
@@ -227,7 +193,7 @@ impl Table {
 
     /// Reads a range of rows. Nothing is sent before the first row is asked for.
     pub fn scan(&self, scan: Scan) -> RowStream {
-        RowStream::new(self.clone(), scan)
+        RowStream::new(self.cluster.clone(), self.name.clone(), scan)
     }
 }
 
@@ -238,24 +204,5 @@ pub(crate) fn name_of(kind: MutationKind) -> &'static str {
         MutationKind::Delete => "delete",
         MutationKind::Increment => "increment",
         MutationKind::Append => "append",
-    }
-}
-
-/// Whether doing it twice differs from doing it once.
-pub(crate) fn needs_nonce(mutation: &Mutation) -> bool {
-    matches!(mutation.kind, MutationKind::Increment | MutationKind::Append)
-}
-
-/// The row of mutations that belong together.
-pub(crate) fn common_row(mutations: &[Mutation]) -> Result<Bytes, RpcError> {
-    let Some(first) = mutations.first() else {
-        return Err(RpcError::invalid("there are no mutations"));
-    };
-    match mutations.iter().find(|mutation| mutation.row != first.row) {
-        None => Ok(first.row.clone()),
-        Some(other) => {
-            let (one, other) = (first.row.escape_ascii(), other.row.escape_ascii());
-            Err(RpcError::new(ErrorKind::Invalid, format!("mutations are of several rows: `{one}` and `{other}`")))
-        }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,14 +34,12 @@ pub(crate) struct Hosted {
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub filtered: AtomicU64,
-    /// Wall time of the last flush; of the opening before the first.
-    pub last_flush_ms: AtomicI64,
     /// Not here any more: scanners end.
     gone: AtomicBool,
 }
 
 impl Hosted {
-    pub fn new(region: Arc<Region>, now_ms: i64) -> Hosted {
+    pub fn new(region: Arc<Region>) -> Hosted {
         Hosted {
             name: region.info().region_name(),
             encoded: region.info().encoded_name().into(),
@@ -50,7 +48,6 @@ impl Hosted {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             filtered: AtomicU64::new(0),
-            last_flush_ms: AtomicI64::new(now_ms),
             gone: AtomicBool::new(false),
         }
     }

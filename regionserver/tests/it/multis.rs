@@ -120,7 +120,7 @@ async fn each_action_has_its_own_end() {
     assert_eq!(exception(&entries[2].exception), "exceptions.FailedSanityCheckException");
     assert_eq!(exception(&entries[7].exception), "exceptions.UnknownProtocolException");
     let mut cells = |at: usize| {
-        let result = entries[at].result.as_ref().expect("a result");
+        let result = entries[at].result.as_ref().unwrap_or_else(|| panic!("{at}: {:?}", entries[at]));
         result::result_from(result, &mut block).expect("cells")
     };
     assert_eq!(number(&cells(3)), 4);

@@ -69,7 +69,6 @@ pub struct Rig {
     pub server: Arc<RegionServer>,
     pub fs: Arc<dyn Filesystem>,
     pub runtime: Runtime,
-    pub log: Log,
     pub info: RegionInfo,
 }
 
@@ -97,14 +96,14 @@ impl Rig {
         let region = RegionContext {
             runtime: runtime.clone(),
             fs: plan.fs.clone(),
-            log: log.clone(),
+            log,
             budget: Budget::new(plan.budget),
             cache: Arc::new(BlockCache::new(4 << 20)),
             settings: plan.region,
         };
         let server = ServerName { host: "here".to_owned(), port: 1, start_code: stream };
         let server = RegionServer::new(ServerContext { region, server, settings: plan.settings });
-        Rig { server, fs: plan.fs, runtime, log, info: info("", "") }
+        Rig { server, fs: plan.fs, runtime, info: info("", "") }
     }
 
     pub async fn call<M: Message + Default>(&self, service: &str, method: &str, message: &impl Message) -> Answer<M> {
@@ -253,15 +252,4 @@ pub fn number(cells: &[Cell]) -> i64 {
 /// The error's class without its package.
 pub fn class<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> String {
     answer.expect_err("fails").short_class().to_owned()
-}
-
-/// Waits until something holds, at most ten seconds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..2000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("not within ten seconds: {what}");
 }

@@ -12,11 +12,16 @@ use crate::generator::START;
 use crate::operation::{Answer, Engine, Operation};
 use crate::wire;
 
-/// The running process; killed when dropped.
-pub struct HBase {
+/// A Java program of tests/java that answers each line with a line; killed when dropped.
+pub struct Java {
     child: Child,
     commands: ChildStdin,
     answers: BufReader<ChildStdout>,
+}
+
+/// HBase's region.
+pub struct HBase {
+    java: Java,
     _data: tempfile::TempDir,
 }
 
@@ -38,27 +43,26 @@ const FLAGS: &[&str] = &[
     "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
 ];
 
-impl HBase {
-    /// Starts the process, after `tests/setup` has run.
-    pub fn start() -> HBase {
+impl Java {
+    /// Starts a program, after `tests/setup` has run.
+    pub fn start(program: &str, argument: &Path) -> Java {
         let cache = repository().join(".cache");
         let jars = std::fs::read_to_string(cache.join("classpath.txt")).expect("tests/setup has been run");
-        let data = tempfile::tempdir().expect("a temporary directory");
         let mut child = Command::new("java")
             .args(FLAGS)
             .arg("-cp")
             .arg(format!("{}:{}", cache.join("java").display(), jars.trim()))
-            .arg("Judge")
-            .arg(data.path())
+            .arg(program)
+            .arg(argument)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("java starts");
         let commands = child.stdin.take().expect("piped");
         let answers = BufReader::new(child.stdout.take().expect("piped"));
-        let mut judge = HBase { child, commands, answers, _data: data };
-        assert_eq!(judge.read_line(), "ready");
-        judge
+        let mut java = Java { child, commands, answers };
+        assert_eq!(java.read_line(), "ready");
+        java
     }
 
     fn read_line(&mut self) -> String {
@@ -68,9 +72,29 @@ impl HBase {
         line.trim_end().to_owned()
     }
 
-    fn ask(&mut self, line: &str) -> Answer {
+    /// Sends a command, waits for its answer.
+    pub fn ask(&mut self, line: &str) -> String {
         writeln!(self.commands, "{line}").expect("the judge listens");
-        let answer = self.read_line();
+        self.read_line()
+    }
+}
+
+impl Drop for Java {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl HBase {
+    /// Starts the process, after `tests/setup` has run.
+    pub fn start() -> HBase {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        HBase { java: Java::start("Judge", data.path()), _data: data }
+    }
+
+    fn ask(&mut self, line: &str) -> Answer {
+        let answer = self.java.ask(line);
         if let Some(why) = answer.strip_prefix("err ") {
             return Answer::Refused(why.to_owned());
         }
@@ -89,13 +113,6 @@ impl HBase {
             rows.last_mut().expect("pushed").push(Cell::parse(bytes, SeqNo::ZERO).expect("HBase writes cells"));
         }
         Answer::Done { held, rows }
-    }
-}
-
-impl Drop for HBase {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

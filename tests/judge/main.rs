@@ -4,6 +4,7 @@
 //! the shortest list of operations found that still shows it; `JUDGE_SEED=n JUDGE_OPERATIONS=1` plays that story again.
 
 mod ferrobase;
+mod files;
 mod generator;
 mod hbase;
 mod operation;

@@ -1,8 +1,9 @@
-//! `ferrobase bench`: known loads against a region in this process, measured.
+//! `ferrobase bench`: known loads against a region in this process or a server, measured.
 //!
 //! Always true
 //! - The same seed gives the same operations for each worker; which worker does more depends on time.
-//! - Processor time is that of the whole process, so with target `engine` the bench's own work is inside it: run the same with target
+//! - Processor time, memory and bytes written are those of the process that serves: of a server on this machine by its ready file,
+//!   of another one unknown. With target `engine` that is this process with the bench's own work inside: run the same with target
 //!   `none` to see how much that is.
 //! - Without `--rate` every worker waits for its operation before it starts the next one, so latencies say nothing about a
 //!   load that would not wait; with it they count from when the operation was due.
@@ -11,6 +12,7 @@ mod chance;
 mod flags;
 mod meter;
 mod plan;
+mod server;
 mod target;
 
 use std::sync::Arc;
@@ -30,7 +32,7 @@ use crate::failure::Failure;
 use chance::{Choice, Dice};
 use meter::{Tally, Usage};
 use plan::{Kind, Mix, Records, Shape};
-use target::{Cursor, Found, Target, TargetError};
+use target::{Cursor, Found, Process, Target, TargetError};
 
 /// How long an operation that is refused for now is tried again.
 const RETRY_LIMIT: Duration = Duration::from_secs(60);
@@ -157,31 +159,40 @@ async fn phase(
     if !bounds.warmup.is_zero() {
         runtime.clock.sleep(bounds.warmup).await;
     }
-    let (before, counted_from) = (Usage::of(None), runtime.clock.monotonic());
+    let process = target.process();
+    let usage = || match process {
+        Process::Own => Some(Usage::of(None)),
+        Process::Other(pid) => Some(Usage::of(Some(pid))),
+        Process::Unknown => None,
+    };
+    let (before, own_before, counted_from) = (usage(), Usage::of(None), runtime.clock.monotonic());
     let mut tally = Tally::default();
     for worker in workers {
         tally.merge(worker.await?);
     }
-    let (after, seconds) = (Usage::of(None), (runtime.clock.monotonic() - counted_from).as_secs_f64());
+    let seconds = (runtime.clock.monotonic() - counted_from).as_secs_f64();
+    let (after, own_after) = (usage(), Usage::of(None));
     if let Some(failure) = shared.failure.lock().take() {
         return Err(format!("{name}: {failure}").into());
     }
-    let cpu = (after.cpu - before.cpu).as_secs_f64();
+    let spent = before.zip(after).map(|(before, after)| after.since(before));
+    let own = own_after.since(own_before);
     let each = |total: f64| (total / tally.operations.max(1) as f64 * 1000.0).round() / 1000.0;
     Ok(json!({
         "phase": name,
         "operations": tally.operations,
         "seconds": seconds,
         "operations_per_second": (tally.operations as f64 / seconds).round(),
-        "cpu_seconds": cpu,
-        "cpu_us_per_operation": each(cpu * 1e6),
+        "cpu_seconds": spent.map(|spent| spent.cpu.as_secs_f64()),
+        "cpu_us_per_operation": spent.map(|spent| each(spent.cpu.as_secs_f64() * 1e6)),
+        "bench_cpu_us_per_operation": (process != Process::Own).then(|| each(own.cpu.as_secs_f64() * 1e6)),
         "rows_per_operation": each(tally.rows as f64),
         "bytes_per_operation": each(tally.bytes as f64),
-        "written_bytes_per_operation": each((after.written - before.written) as f64),
+        "written_bytes_per_operation": spent.map(|spent| each(spent.written as f64)),
         "missing": tally.missing,
         "retries": tally.retries,
-        "resident_bytes": after.resident,
-        "resident_bytes_max": after.resident_max,
+        "resident_bytes": spent.map(|spent| spent.resident),
+        "resident_bytes_max": spent.map(|spent| spent.resident_max),
         "target": target.facts(),
         "latency_us": tally.latencies(),
     }))
@@ -309,6 +320,7 @@ impl Worker {
 fn print_table(report: &Value) {
     let settings = &report["settings"];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let or_unknown = |value: &Value| if value.is_null() { "unknown".to_owned() } else { value.to_string() };
     println!(
         "{} on {}: {} rows of {} x {} bytes, {} at once, durability {}, {} cores{}",
         text(&report["bench"]),
@@ -328,9 +340,9 @@ fn print_table(report: &Value) {
             phase["operations"],
             phase["seconds"].as_f64().unwrap_or_default(),
             phase["operations_per_second"],
-            phase["cpu_us_per_operation"],
+            or_unknown(&phase["cpu_us_per_operation"]),
             phase["bytes_per_operation"],
-            phase["written_bytes_per_operation"],
+            or_unknown(&phase["written_bytes_per_operation"]),
             phase["retries"],
         );
         for (kind, latency) in phase["latency_us"].as_object().into_iter().flatten() {

@@ -102,7 +102,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// How much and against what.
 #[derive(Clone, Debug, Args)]
 pub struct Load {
-    /// `engine`: a region in this process; `none`: nothing, to see what the bench itself costs
+    /// `engine`: a region in this process; HOST:PORT[,…]: a server; `server`: the one of --server-ready-file; `none`: nothing, to
+    /// see what the bench itself costs
     #[arg(long, env = "FERROBASE_TARGET", default_value = "engine")]
     pub target: String,
     /// Rows loaded
@@ -156,6 +157,12 @@ pub struct Load {
     /// Folder for target `engine`, kept [default: a temporary one, removed]
     #[arg(long, env = "FERROBASE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Table of a server, made if it is not there, kept [default: a new one, dropped at the end]
+    #[arg(long, env = "FERROBASE_TABLE", value_name = "NAME")]
+    pub table: Option<String>,
+    /// The --ready-file that the server wrote: processor time, memory and bytes written are those of its process
+    #[arg(long, env = "FERROBASE_SERVER_READY_FILE", value_name = "FILE")]
+    pub server_ready_file: Option<PathBuf>,
     /// Write all settings and results as JSON
     #[arg(long, env = "FERROBASE_JSON", value_name = "FILE")]
     pub json: Option<PathBuf>,

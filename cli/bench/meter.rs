@@ -107,6 +107,11 @@ fn cpu_of(pid: u32) -> Duration {
 }
 
 impl Usage {
+    /// Time and bytes since an earlier look; memory as it is now.
+    pub fn since(self, before: Usage) -> Usage {
+        Usage { cpu: self.cpu.saturating_sub(before.cpu), written: self.written.saturating_sub(before.written), ..self }
+    }
+
     /// Of this process, or of another one on this machine. What cannot be read is 0.
     pub fn of(pid: Option<u32>) -> Usage {
         let cpu = pid.map_or_else(own_cpu, cpu_of);

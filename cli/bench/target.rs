@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::RowStream;
 use filesystem::local::LocalFilesystem;
 use filesystem::{CreateOutcome, Filesystem, LockOutcome, RootLock, SwapOutcome};
-use model::ErrorKind;
 use model::mutation::Mutation;
 use model::query::{Get, Scan};
 use model::region::RegionInfo;
 use model::schema::{FamilyDescriptor, TableDescriptor};
+use model::{Cell, ErrorKind};
 use runtime::Runtime;
 use runtime::task::Task;
 use storage::budget::Budget;
@@ -20,6 +21,7 @@ use storage::region::{Region, RegionContext, RegionScanner, RegionSettings};
 use storage::wal::{Log, LogSettings};
 
 use super::flags::{Load, Settle};
+use super::server::Server;
 use crate::failure::Failure;
 
 /// An operation failed.
@@ -28,7 +30,8 @@ use crate::failure::Failure;
 pub struct TargetError {
     /// What to do about it.
     pub kind: ErrorKind,
-    text: String,
+    /// What happened.
+    pub text: String,
 }
 
 impl From<storage::StorageError> for TargetError {
@@ -47,9 +50,9 @@ pub struct Found {
 }
 
 impl Found {
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, cells: &[Cell]) {
         self.rows += 1;
-        self.bytes += row.cells.iter().map(|cell| cell.bytes().len() as u64).sum::<u64>();
+        self.bytes += cells.iter().map(|cell| cell.bytes().len() as u64).sum::<u64>();
     }
 }
 
@@ -60,6 +63,19 @@ pub enum Target {
     Nothing,
     /// A region in this process.
     Engine(Engine),
+    /// A table of a server.
+    Server(Box<Server>),
+}
+
+/// Where a target's work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Process {
+    /// Here.
+    Own,
+    /// In another process of this machine.
+    Other(u32),
+    /// Somewhere else.
+    Unknown,
 }
 
 /// A scan that goes on from row to row.
@@ -69,6 +85,8 @@ pub enum Cursor {
     Nothing,
     /// Of a region: rows fetched and not yet taken, last first.
     Engine(Box<RegionScanner>, Vec<Row>, bool),
+    /// Of a server's table.
+    Server(RowStream),
 }
 
 /// Rows that a cursor fetches at once.
@@ -86,10 +104,14 @@ impl Cursor {
                     rows.reverse();
                 }
                 match rows.pop() {
-                    Some(row) => found.add(&row),
+                    Some(row) => found.add(&row.cells),
                     None => return Ok(None),
                 }
             }
+            Cursor::Server(rows) => match rows.next_row().await? {
+                Some(row) => found.add(&row.cells),
+                None => return Ok(None),
+            },
         }
         Ok(Some(found))
     }
@@ -101,7 +123,8 @@ impl Target {
         match load.target.as_str() {
             "none" => Ok(Target::Nothing),
             "engine" => Ok(Target::Engine(Engine::open(load, family, runtime).await?)),
-            other => Err(Failure::usage(format!("target `{other}`: only `engine` and `none` can be measured"))),
+            "server" => Ok(Target::Server(Box::new(Server::open(load, None, family, runtime).await?))),
+            address => Ok(Target::Server(Box::new(Server::open(load, Some(address), family, runtime).await?))),
         }
     }
 
@@ -110,6 +133,7 @@ impl Target {
         match self {
             Target::Nothing => {}
             Target::Engine(engine) => drop(engine.region.mutate(vec![mutation], None).await?),
+            Target::Server(server) => drop(server.table().mutate(mutation).await?),
         }
         Ok(())
     }
@@ -122,7 +146,13 @@ impl Target {
             Target::Engine(engine) => {
                 let cells = engine.region.get(get).await?;
                 if !cells.is_empty() {
-                    found.add(&Row { cells, partial: false });
+                    found.add(&cells);
+                }
+            }
+            Target::Server(server) => {
+                let row = server.table().get(get).await?;
+                if !row.is_empty() {
+                    found.add(&row.cells);
                 }
             }
         }
@@ -138,7 +168,13 @@ impl Target {
                 let most = scan.limit.map_or(usize::MAX, |limit| limit as usize);
                 let mut rows = Vec::new();
                 engine.region.scanner(scan).await?.next(&Limits::rows(most), &mut rows).await?;
-                rows.iter().for_each(|row| found.add(row));
+                rows.iter().for_each(|row| found.add(&row.cells));
+            }
+            Target::Server(server) => {
+                let mut rows = server.table().scan(scan.clone());
+                while let Some(row) = rows.next_row().await? {
+                    found.add(&row.cells);
+                }
             }
         }
         Ok(found)
@@ -149,6 +185,7 @@ impl Target {
         Ok(match self {
             Target::Nothing => Cursor::Nothing,
             Target::Engine(engine) => Cursor::Engine(Box::new(engine.region.scanner(scan).await?), Vec::new(), true),
+            Target::Server(server) => Cursor::Server(server.table().scan(scan.clone())),
         })
     }
 
@@ -164,6 +201,7 @@ impl Target {
                     engine.region.compact(true).await?;
                 }
             }
+            Target::Server(server) => server.settle(settle).await?,
         }
         Ok(())
     }
@@ -171,8 +209,16 @@ impl Target {
     /// Facts about the target for the report.
     pub fn facts(&self) -> serde_json::Value {
         match self {
-            Target::Nothing => serde_json::json!({}),
+            Target::Nothing | Target::Server(_) => serde_json::json!({}),
             Target::Engine(engine) => engine.facts(),
+        }
+    }
+
+    /// The process that does the work: this one, another one, or an unknown one.
+    pub fn process(&self) -> Process {
+        match self {
+            Target::Nothing | Target::Engine(_) => Process::Own,
+            Target::Server(server) => server.pid().map_or(Process::Unknown, Process::Other),
         }
     }
 
@@ -181,6 +227,7 @@ impl Target {
         match self {
             Target::Nothing => Ok(()),
             Target::Engine(engine) => engine.close().await,
+            Target::Server(server) => server.close().await,
         }
     }
 }

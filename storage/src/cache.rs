@@ -24,6 +24,30 @@ pub struct CachedBlock {
     pub previous: i64,
     /// Whether it is a data block.
     pub is_data: bool,
+    /// What was learned from the body when it was loaded.
+    pub guide: Guide,
+}
+
+/// Entry of an index block: the smallest key below a block, and where that block is.
+#[derive(Clone, Debug)]
+pub struct IndexEntry {
+    /// A flat key, checked; for blooms whatever they are looked up by.
+    pub key: Bytes,
+    /// Where the block starts.
+    pub offset: u64,
+    /// Length on storage.
+    pub disk_len: usize,
+}
+
+/// What spares readers a walk through a block.
+#[derive(Clone, Debug)]
+pub enum Guide {
+    /// Nothing.
+    None,
+    /// A data block: where some of its cells start, in order.
+    Cells(Box<[u32]>),
+    /// An index block, taken apart; never empty.
+    Index(Arc<[IndexEntry]>),
 }
 
 #[derive(Clone, Debug)]
@@ -31,7 +55,12 @@ struct BlockWeight;
 
 impl Weighter<(u64, u64), Arc<CachedBlock>> for BlockWeight {
     fn weight(&self, _key: &(u64, u64), block: &Arc<CachedBlock>) -> u64 {
-        block.body.len() as u64 + ENTRY_OVERHEAD_BYTES
+        let guide = match &block.guide {
+            Guide::None => 0,
+            Guide::Cells(starts) => size_of_val(&starts[..]),
+            Guide::Index(entries) => size_of_val(&entries[..]),
+        };
+        (block.body.len() + guide) as u64 + ENTRY_OVERHEAD_BYTES
     }
 }
 
@@ -67,6 +96,13 @@ impl BlockCache {
         let counter = if found.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         found
+    }
+
+    /// The block, if it is there, for a reader that otherwise asks again in a way that counts.
+    pub fn look(&self, file: u64, offset: u64) -> Option<Arc<CachedBlock>> {
+        let found = self.cache.get(&(file, offset))?;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(found)
     }
 
     /// The block, loaded once if it is not there.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use filesystem::{BlobReader, Filesystem};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use model::query::TimeRange;
 use model::schema::{BloomType, Compression, DataBlockEncoding};
 use model::{Cell, CellOrder, CellRef, KeyRef, SeqNo};
@@ -19,7 +19,7 @@ use super::columns::{self, Columns};
 use super::format::{self, *};
 use super::writer::row_col_key;
 use super::{bloom, compress, encoding};
-use crate::cache::{BlockCache, CachedBlock};
+use crate::cache::{BlockCache, CachedBlock, Guide, IndexEntry};
 use crate::error::{Result, StorageError};
 use crate::source::{CellSource, Progress};
 
@@ -27,13 +27,6 @@ use crate::source::{CellSource, Progress};
 const LOAD_ON_OPEN_MAX: u64 = 256 << 20;
 /// First read from the end, meant to hold trailer and load-on-open section of most files.
 const TAIL_READ: u64 = 64 << 10;
-
-#[derive(Clone, Debug)]
-struct IndexEntry {
-    key: Bytes,
-    offset: u64,
-    disk_len: usize,
-}
 
 #[derive(Debug)]
 struct BloomIndex {
@@ -57,7 +50,7 @@ pub struct HFileReader {
     encoding: DataBlockEncoding,
     tags_packed: bool,
     levels: u32,
-    root: Arc<Vec<IndexEntry>>,
+    root: Arc<[IndexEntry]>,
     meta_root: Vec<IndexEntry>,
     info: BTreeMap<Bytes, Bytes>,
     entries: u64,
@@ -236,7 +229,7 @@ impl HFileReader {
             encoding,
             tags_packed,
             levels,
-            root: Arc::new(root_entries),
+            root: root_entries.into(),
             meta_root,
             info: info_map,
             entries: trailer.entry_count.unwrap_or(0),
@@ -450,19 +443,33 @@ impl HFileReader {
         }
         let is_data = matches!(kind, BlockType::Data | BlockType::EncodedData);
         let mut body = block.body;
+        let mut guide = Guide::None;
+        if matches!(kind, BlockType::LeafIndex | BlockType::IntermediateIndex) {
+            let entries = parse_non_root(&body);
+            let bad = || StorageError::corrupt(WHAT, &self.name, offset, "an index block is not sound");
+            guide = Guide::Index(entries.ok_or_else(bad)?.into());
+        }
         if is_data {
             let bad = |why: String| StorageError::corrupt(WHAT, &self.name, offset, why);
             if kind == BlockType::EncodedData {
                 body = encoding::decode(&body, self.encoding, self.suffix, self.tags_packed).map_err(bad)?;
             }
-            self.suffix.check(&body).map_err(bad)?;
+            guide = Guide::Cells(self.suffix.check(&body).map_err(bad)?);
         }
-        Ok(CachedBlock { body, disk_len, previous: block.previous, is_data })
+        Ok(CachedBlock { body, disk_len, previous: block.previous, is_data, guide })
     }
 
     /// Walks the cells.
     pub fn source(self: &Arc<Self>) -> HFileSource {
-        HFileSource { file: self.clone(), path: Vec::new(), block: None, at: 0, found: None, pending: None }
+        HFileSource {
+            file: self.clone(),
+            path: Vec::new(),
+            block: None,
+            at: 0,
+            found: None,
+            pending: None,
+            may_load: false,
+        }
     }
 
     fn compare_entry(&self, key: &[u8], wanted: KeyRef<'_>) -> std::cmp::Ordering {
@@ -471,14 +478,6 @@ impl HFileReader {
             // Entries are checked when their block is loaded.
             Err(_) => std::cmp::Ordering::Less,
         }
-    }
-
-    async fn children(&self, entry: &IndexEntry, leaf: bool) -> Result<Arc<Vec<IndexEntry>>> {
-        let kind = if leaf { BlockType::LeafIndex } else { BlockType::IntermediateIndex };
-        let block = self.block(entry.offset, entry.disk_len, kind).await?;
-        parse_non_root(&block.body)
-            .map(Arc::new)
-            .ok_or_else(|| StorageError::corrupt(WHAT, &self.name, entry.offset, "an index block is not sound"))
     }
 }
 
@@ -514,10 +513,28 @@ enum Step {
     NextBlock,
 }
 
+/// Why a step stopped.
+enum Halt {
+    /// A block is not in the cache, and loading was not allowed.
+    Missing,
+    Failed(StorageError),
+}
+
+impl From<StorageError> for Halt {
+    fn from(error: StorageError) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+type Stepped<T> = std::result::Result<T, Halt>;
+
+/// Cells that a search forward steps over before it asks the block's guide.
+const STEPS_BEFORE_SEARCH: usize = 16;
+
 /// One level of the way from the root to the current data block.
 #[derive(Clone, Debug)]
 struct Level {
-    entries: Arc<Vec<IndexEntry>>,
+    entries: Arc<[IndexEntry]>,
     at: usize,
 }
 
@@ -530,9 +547,18 @@ pub struct HFileSource {
     at: usize,
     found: Option<Found>,
     pending: Option<Step>,
+    /// Whether a block that is not in the cache is loaded; else the step stops there.
+    may_load: bool,
 }
 
 impl HFileSource {
+    async fn fetch(&self, offset: u64, disk_len: usize, kind: BlockType) -> Stepped<Arc<CachedBlock>> {
+        if self.may_load {
+            return Ok(self.file.block(offset, disk_len, kind).await?);
+        }
+        self.file.cache.look(self.file.file_id, offset).ok_or(Halt::Missing)
+    }
+
     fn end(&mut self) {
         self.block = None;
         self.found = None;
@@ -549,26 +575,48 @@ impl HFileSource {
         Some(CellRef::from_trusted(&block.body[self.at..found.end], found.seqno))
     }
 
-    /// Walks forward inside the block to the first cell at or behind the key; false if the block ends before.
+    /// Goes forward inside the block to the first cell at or behind the key; false if the block ends before.
     fn walk_to(&mut self, key: CellRef<'_>) -> bool {
         let order = self.file.order;
+        let mut steps = 0;
         while let Some(cell) = self.at_cell() {
             if order.compare(cell, key).is_ge() {
                 return true;
             }
             let next = self.found.expect("at a cell").next;
-            self.stand(next);
+            steps += 1;
+            if steps == STEPS_BEFORE_SEARCH {
+                self.search(next, |cell| order.compare(cell, key).is_lt());
+            } else {
+                self.stand(next);
+            }
         }
         false
     }
 
+    /// Stands near the first cell from `from` on of which `is_before` does not hold, not behind it.
+    fn search(&mut self, from: usize, is_before: impl Fn(CellRef<'_>) -> bool) {
+        let block = self.block.as_ref().expect("standing in a block");
+        let at = match &block.guide {
+            Guide::Cells(starts) => self.file.suffix.near(&block.body, starts, is_before),
+            _ => 0,
+        };
+        self.stand(at.max(from));
+    }
+
     /// Goes down from the level given to a data block's entry, first or last child each time, or by key.
-    async fn descend(&mut self, key: Option<KeyRef<'_>>, last: bool) -> Result<()> {
+    async fn descend(&mut self, key: Option<KeyRef<'_>>, last: bool) -> Stepped<()> {
         while self.path.len() < self.file.levels as usize {
             let level = self.path.last().expect("starts with the root");
-            let entry = level.entries[level.at].clone();
+            let (offset, disk_len) = (level.entries[level.at].offset, level.entries[level.at].disk_len);
             let leaf = self.path.len() + 1 == self.file.levels as usize;
-            let entries = self.file.children(&entry, leaf).await?;
+            let kind = if leaf { BlockType::LeafIndex } else { BlockType::IntermediateIndex };
+            let block = self.fetch(offset, disk_len, kind).await?;
+            let Guide::Index(entries) = &block.guide else {
+                // Two indexes of a damaged file point to one block as blocks of different kinds.
+                let why = "an index block is none";
+                return Err(StorageError::corrupt(WHAT, &self.file.name, offset, why).into());
+            };
             let at = match key {
                 Some(key) => {
                     entries.partition_point(|e| self.file.compare_entry(&e.key, key).is_le()).saturating_sub(1)
@@ -576,33 +624,42 @@ impl HFileSource {
                 None if last => entries.len() - 1,
                 None => 0,
             };
-            self.path.push(Level { entries, at });
+            self.path.push(Level { entries: entries.clone(), at });
         }
         self.load_current().await
     }
 
-    async fn load_current(&mut self) -> Result<()> {
+    async fn load_current(&mut self) -> Stepped<()> {
         let level = self.path.last().expect("the leaf level");
-        let entry = &level.entries[level.at];
-        self.block = Some(self.file.block(entry.offset, entry.disk_len, BlockType::Data).await?);
+        let (offset, disk_len) = (level.entries[level.at].offset, level.entries[level.at].disk_len);
+        let block = self.fetch(offset, disk_len, BlockType::Data).await?;
+        if !block.is_data {
+            let why = "a data block is none";
+            return Err(StorageError::corrupt(WHAT, &self.file.name, offset, why).into());
+        }
+        self.block = Some(block);
         self.stand(0);
         Ok(())
     }
 
-    async fn locate(&mut self, key: &Cell) -> Result<bool> {
+    /// Stands in the block that holds the last cell before the key, if there is one, and near the key.
+    async fn locate(&mut self, key: &Cell) -> Stepped<bool> {
         if self.file.root.is_empty() {
             self.end();
             return Ok(false);
         }
         let wanted = key.as_ref().key();
         let at = self.file.root.partition_point(|e| self.file.compare_entry(&e.key, wanted).is_le()).saturating_sub(1);
-        self.path = vec![Level { entries: self.file.root.clone(), at }];
+        self.path.clear();
+        self.path.push(Level { entries: self.file.root.clone(), at });
         self.descend(Some(wanted), false).await?;
+        let order = self.file.order;
+        self.search(0, |cell| order.compare(cell, key.as_ref()).is_lt());
         Ok(true)
     }
 
     /// Moves to the neighbouring data block; false at the file's edge.
-    async fn neighbour(&mut self, forward: bool) -> Result<bool> {
+    async fn neighbour(&mut self, forward: bool) -> Stepped<bool> {
         loop {
             let Some(level) = self.path.last_mut() else {
                 self.end();
@@ -622,7 +679,7 @@ impl HFileSource {
         }
     }
 
-    async fn seek_now(&mut self, key: &Cell) -> Result<()> {
+    async fn seek_now(&mut self, key: &Cell) -> Stepped<()> {
         if !self.locate(key).await? {
             return Ok(());
         }
@@ -634,7 +691,7 @@ impl HFileSource {
         Ok(())
     }
 
-    async fn seek_before_now(&mut self, key: &Cell) -> Result<()> {
+    async fn seek_before_now(&mut self, key: &Cell) -> Stepped<()> {
         if !self.locate(key).await? {
             return Ok(());
         }
@@ -657,16 +714,34 @@ impl HFileSource {
                     if !self.neighbour(false).await? {
                         return Ok(());
                     }
+                    let order = self.file.order;
+                    self.search(0, |cell| order.compare(cell, key.as_ref()).is_lt());
                 }
             }
         }
     }
 
-    /// Tries the step without awaiting.
-    fn later(&mut self, step: Step) -> Result<Progress> {
-        self.found = None;
-        self.pending = Some(step);
-        Ok(Progress::NeedsBlock)
+    /// The next block's first cell.
+    async fn next_now(&mut self) -> Stepped<()> {
+        while self.neighbour(true).await? {
+            if self.found.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How a step ended that was tried without loading; a step that needs a block is kept for [`CellSource::load`].
+    fn tried(&mut self, stepped: Option<Stepped<()>>, step: impl FnOnce() -> Step) -> Result<Progress> {
+        match stepped.expect("only loading awaits") {
+            Ok(()) => Ok(Progress::Ready),
+            Err(Halt::Failed(error)) => Err(error),
+            Err(Halt::Missing) => {
+                self.found = None;
+                self.pending = Some(step());
+                Ok(Progress::NeedsBlock)
+            }
+        }
     }
 }
 
@@ -683,11 +758,24 @@ impl CellSource for HFileSource {
     fn advance(&mut self) -> Result<Progress> {
         let Some(found) = self.found else { return Ok(Progress::Ready) };
         self.stand(found.next);
-        if self.found.is_some() { Ok(Progress::Ready) } else { self.later(Step::NextBlock) }
+        if self.found.is_some() {
+            return Ok(Progress::Ready);
+        }
+        // Unlike the others this step moves along the path, and may have to be taken again.
+        let path = self.path.clone();
+        self.may_load = false;
+        let stepped = self.next_now().now_or_never();
+        let progress = self.tried(stepped, || Step::NextBlock)?;
+        if progress == Progress::NeedsBlock {
+            self.path = path;
+        }
+        Ok(progress)
     }
 
     fn seek(&mut self, key: &Cell) -> Result<Progress> {
-        self.later(Step::Seek(key.clone()))
+        self.may_load = false;
+        let stepped = self.seek_now(key).now_or_never();
+        self.tried(stepped, || Step::Seek(key.clone()))
     }
 
     fn reseek(&mut self, key: &Cell) -> Result<Progress> {
@@ -695,20 +783,28 @@ impl CellSource for HFileSource {
             return Ok(Progress::Ready);
         }
         // The wanted cell may be the next block's first, or many blocks ahead: the index knows.
-        self.later(Step::Seek(key.clone()))
+        self.seek(key)
     }
 
     fn seek_before(&mut self, key: &Cell) -> Result<Progress> {
-        self.later(Step::SeekBefore(key.clone()))
+        self.may_load = false;
+        let stepped = self.seek_before_now(key).now_or_never();
+        self.tried(stepped, || Step::SeekBefore(key.clone()))
     }
 
     fn load(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            match self.pending.take() {
-                None => Ok(()),
-                Some(Step::Seek(key)) => self.seek_now(&key).await,
-                Some(Step::SeekBefore(key)) => self.seek_before_now(&key).await,
-                Some(Step::NextBlock) => self.neighbour(true).await.map(|_| ()),
+            let Some(step) = self.pending.take() else { return Ok(()) };
+            self.may_load = true;
+            let stepped = match &step {
+                Step::Seek(key) => self.seek_now(key).await,
+                Step::SeekBefore(key) => self.seek_before_now(key).await,
+                Step::NextBlock => self.next_now().await,
+            };
+            match stepped {
+                Ok(()) => Ok(()),
+                Err(Halt::Failed(error)) => Err(error),
+                Err(Halt::Missing) => unreachable!("a block that may be loaded is never missing"),
             }
         })
     }

@@ -1,1 +1,35 @@
+//! The master: which tables exist, where their regions are, and the procedures that change both.
+//!
+//! ```text
+//! request ── checked, planned, written down ──▶ procedure ── step by step ──▶ registers, regions, META
+//! ```
+//!
+//! Always true
+//! - What exists is decided by one swap of the catalog or of a table's head; META is a cache made from them.
+//! - A schema change is written down with all it intends before it does anything; after a crash it is finished or taken back.
+//! - One procedure at a time changes a table.
+//! - Only the master writes META.
+//!
+//! Not here: serving rows (`regionserver`), transports (`protocol`).
+//!
+//! Floors inside this crate: `error` < `catalog`, `head`, `host`, `lock` < `tables`, `procedure` < `master` < `regions` < `steps` < `executor` <
+//! `requests`, `start`, `status` < `service`.
 
+mod catalog;
+mod error;
+mod executor;
+mod head;
+mod host;
+mod lock;
+mod master;
+mod procedure;
+mod regions;
+mod requests;
+mod service;
+mod start;
+mod status;
+mod steps;
+mod tables;
+
+pub use error::{MasterError, Result};
+pub use master::{Master, MasterContext};

@@ -1,0 +1,326 @@
+//! From a context to a master that leads, and back.
+//!
+//! ```text
+//! end the last master's log, claim its region ─▶ catalog and heads ─▶ META ─▶ procedures go on, regions open ─▶ watch
+//! ```
+//!
+//! Always true
+//! - META is opened before anything else and made to agree with the table heads; rows of tables under change are left
+//!   to their procedures.
+//! - A region that does not open stops neither the start nor other regions; it is tried again from time to time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use coordination::Leadership;
+use futures::StreamExt;
+use model::mutation::{Mutation, MutationKind};
+use model::query::Scan;
+use model::region::RegionInfo;
+use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
+use model::{Cell, CellType};
+use parking_lot::Mutex;
+use protocol::meta::{self, RegionRow, TableState};
+use runtime::backoff::Backoff;
+use runtime::clock::within;
+use runtime::shutdown::Shutdown;
+use runtime::task::spawn;
+use storage::region::{Region, RegionContext};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{MasterError, Result};
+use crate::head::{HeadState, TableHead};
+use crate::host::Host;
+use crate::lock::Locks;
+use crate::master::{Master, MasterContext, OWN_NAMESPACE};
+use crate::procedure::{FAMILY, Journal, Record, table_key};
+use crate::regions::openings;
+use crate::tables::{Table, Tables};
+
+/// Table id of the master region.
+const OWN_TABLE_ID: &str = "000000000000f001";
+/// Table id of META.
+const META_TABLE_ID: &str = "000000000000f002";
+/// How often META is tried at a start.
+const META_TRIES_MAX: usize = 5;
+/// Pause between tries to open META.
+const META_PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at what needs mending.
+const TICK: Duration = Duration::from_secs(1);
+/// Between two looks at who leads.
+const LOOK: Duration = Duration::from_secs(10);
+/// Tables mended at a time.
+const MENDED_TOGETHER: usize = 8;
+/// Memory of the master region at which it goes to files.
+const JOURNAL_BYTES: u64 = 4 << 20;
+/// How long a closing master waits for the steps that run.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+impl Master {
+    /// Takes the cluster in hand: ends what earlier masters left running and opens all tables in service.
+    ///
+    /// # Errors
+    /// The master region, the catalog or META could not be opened or read; another start may succeed unless the kind is
+    /// Corrupt.
+    pub async fn start(ctx: MasterContext) -> Result<Arc<Master>> {
+        let MasterContext { region: ctx, leadership, host, server } = ctx;
+        let journal = open_journal(&ctx, &leadership).await?;
+        let tables = Tables::load(ctx.fs.clone(), ctx.runtime.random.clone(), leadership.master_epoch).await?;
+        let host = Host { service: host, master_epoch: leadership.master_epoch };
+        let meta_seqnum = open_meta(&ctx, &leadership, &host).await?;
+        let records = journal.load().await?;
+        let master = Arc::new_cyclic(|me| Master {
+            me: me.clone(),
+            ctx,
+            leadership,
+            server,
+            host,
+            tables,
+            journal,
+            locks: Locks::default(),
+            procedures: Mutex::default(),
+            running: watch::Sender::new(0),
+            counter: AtomicU64::new(1),
+            open: Mutex::default(),
+            meta_seqnum: AtomicU64::new(meta_seqnum),
+            meta_ms: AtomicI64::new(0),
+            missing: AtomicBool::new(false),
+            balancer: AtomicBool::new(true),
+            waiting: AtomicU64::new(0),
+            shutdown: Shutdown::new(),
+            replaced: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+        });
+        let busy: BTreeSet<TableName> = records
+            .iter()
+            .filter(|record| !record.is_finished())
+            .filter_map(|record| record.table().cloned())
+            .collect();
+        master.mend_meta(&busy).await?;
+        master.resume(records);
+        let served = master
+            .tables
+            .all()
+            .into_iter()
+            .filter(|table| table.head.state == HeadState::Enabled && !busy.contains(table.head.name()));
+        let all = served.flat_map(|table| openings(&table.id, &table.head.descriptor, &table.head.regions)).collect();
+        match master.open_regions(all).await {
+            Ok(failed) => {
+                for (info, error) in failed {
+                    tracing::error!(region = %info, %error, "region does not open");
+                }
+            }
+            Err(error) if master.is_end(&error) => return Err(error),
+            Err(error) => tracing::error!(%error, "not all regions are open; tried again from time to time"),
+        }
+        // What a procedure leaves behind that gave up is looked after as well.
+        if !busy.is_empty() {
+            master.missing.store(true, Ordering::Release);
+        }
+        master.watch();
+        Ok(master)
+    }
+
+    /// Ends its work; procedures stop after their step and go on at the next start. Regions stay open: they are the
+    /// region server's.
+    ///
+    /// # Errors
+    /// The master region could not be flushed; it is replayed at the next start.
+    pub async fn close(&self) -> Result<()> {
+        self.shutdown.signal();
+        self.tasks.close();
+        let stopped = within(&*self.ctx.runtime.clock, CLOSE_WAIT, self.tasks.wait()).await.is_some();
+        if !stopped {
+            tracing::warn!("a schema change does not stop; it goes on at the next start");
+        }
+        if !stopped || self.is_fenced() || self.ctx.log.is_fenced() {
+            return Ok(());
+        }
+        Ok(self.journal.close().await?)
+    }
+
+    /// Lets procedures go on that an earlier master began, those of one lock in their order.
+    fn resume(&self, records: Vec<Record>) {
+        let mut by_lock: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in records {
+            if record.is_finished() {
+                self.note(&record);
+            } else {
+                tracing::info!(id = record.id, kind = record.kind.class(), step = record.step, "procedure goes on");
+                by_lock.entry(record.lock_key()).or_default().push(record);
+            }
+        }
+        for (key, records) in by_lock {
+            let guard = self.locks.try_lock(&key).expect("nobody has taken locks yet");
+            self.start_procedures(records, guard);
+        }
+    }
+
+    /// Makes META say what the heads say. Tables in `busy` are left alone.
+    async fn mend_meta(&self, busy: &BTreeSet<TableName>) -> Result<()> {
+        let (mut newest, mut rows) = (0, BTreeMap::<Bytes, Vec<Cell>>::new());
+        // Deletes count as well: what is written below their time would stay hidden.
+        let raw = Scan { raw: true, ..meta::full_scan() };
+        self.host
+            .scan_meta(&raw, |page| {
+                let times = page.iter().flatten().map(Cell::timestamp).filter(|time| *time < i64::MAX - 1);
+                newest = times.max().unwrap_or(0).max(newest);
+            })
+            .await?;
+        self.meta_ms.fetch_max(newest, Ordering::AcqRel);
+        self.host
+            .scan_meta(&meta::full_scan(), |page| {
+                for cells in page {
+                    if let Some(first) = cells.first() {
+                        rows.insert(Bytes::copy_from_slice(first.row()), cells);
+                    }
+                }
+            })
+            .await?;
+        let mut mending = Vec::new();
+        for table in self.tables.all().iter().filter(|table| !busy.contains(table.head.name())) {
+            self.mend_table(table, &mut rows, &mut mending);
+        }
+        for (row, cells) in rows {
+            let table =
+                String::from_utf8_lossy(row.split(|byte| *byte == b',').next().unwrap_or_default()).into_owned();
+            let kept = table
+                .parse::<TableName>()
+                .is_ok_and(|name| busy.contains(&name) || self.tables.why_broken(&name).is_some());
+            if !kept {
+                tracing::warn!(row = %row.escape_ascii(), "META loses a row that no table has");
+                mending.push(forget_row(&cells, self.meta_timestamp())?);
+            }
+        }
+        self.host.write_meta(&mending).await?;
+        Ok(())
+    }
+
+    /// Takes a table's rows out of `rows`; what they should say is added to `mending`.
+    fn mend_table(&self, table: &Table, rows: &mut BTreeMap<Bytes, Vec<Cell>>, mending: &mut Vec<Mutation>) {
+        let TableHead { state, regions, .. } = &table.head;
+        let name = table.head.name();
+        let wanted = if *state == HeadState::Enabled { TableState::Enabled } else { TableState::Disabled };
+        let said = rows.remove(name.to_string().as_bytes()).map(|cells| meta::table_state_from(&cells));
+        if !matches!(said, Some(Ok(Some(said))) if said == wanted) {
+            mending.push(meta::table_state_put(name, wanted, self.meta_timestamp()));
+        }
+        for info in regions {
+            let said = rows.remove(&info.region_name()).map(|cells| RegionRow::from_cells(&cells));
+            let closed = matches!(said, Some(Ok(Some(row))) if row.info == *info && row.state == meta::CLOSED);
+            // Opening writes the rows of a table in service.
+            if *state != HeadState::Enabled && !closed {
+                mending.push(meta::closed_put(info, self.meta_timestamp()));
+            }
+        }
+    }
+
+    /// Looks from time to time whether this master still leads and whether regions are missing; sweeps.
+    fn watch(&self) {
+        let (me, shutdown, clock) = (self.me.clone(), self.shutdown.clone(), self.ctx.runtime.clock.clone());
+        let work = async move {
+            let (mut looked, mut mended, mut backoff) = (clock.monotonic(), clock.monotonic(), Backoff::new(TICK));
+            let mut pause = Duration::ZERO;
+            while within(&*clock, TICK, shutdown.wait()).await.is_none() {
+                let Some(master) = me.upgrade() else { return };
+                if master.ctx.log.is_fenced() {
+                    return master.stop_as_replaced(&"its log has been ended");
+                }
+                let now = clock.monotonic();
+                if !master.missing.load(Ordering::Acquire) {
+                    (backoff, pause) = (Backoff::new(TICK), Duration::ZERO);
+                } else if now.saturating_sub(mended) >= pause {
+                    master.mend_regions().await;
+                    (mended, pause) = (clock.monotonic(), backoff.next(&*master.ctx.runtime.random));
+                }
+                if now.saturating_sub(looked) >= LOOK {
+                    looked = now;
+                    if master.leadership.is_current(&master.ctx.fs).await.is_ok_and(|current| !current) {
+                        return master.stop_as_replaced(&"the leader's register names another");
+                    }
+                    if let Err(error) = master.sweep().await {
+                        tracing::warn!(%error, "old procedures were not swept");
+                    }
+                }
+            }
+        };
+        spawn("master watch", self.tasks.track_future(work));
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        self.forget_finished().await?;
+        Ok(self.journal.tidy(JOURNAL_BYTES, false).await?)
+    }
+
+    /// Opens what should be open and is not, of all tables that nobody changes right now.
+    async fn mend_regions(&self) {
+        self.missing.store(false, Ordering::Release);
+        let tables = self.tables.all();
+        futures::stream::iter(tables).for_each_concurrent(MENDED_TOGETHER, |table| self.mend_regions_of(table)).await;
+    }
+
+    async fn mend_regions_of(&self, table: Arc<Table>) {
+        let Some(_guard) = self.locks.try_lock(&table_key(table.head.name())) else {
+            return self.missing.store(true, Ordering::Release);
+        };
+        let Some(table) = self.tables.get(table.head.name()) else { return };
+        if table.head.state != HeadState::Enabled {
+            return;
+        }
+        let missing: Vec<RegionInfo> = {
+            let open = self.open.lock();
+            let is_missing = |info: &&RegionInfo| !open.get(&info.encoded_name()).is_some_and(|opened| opened.in_meta);
+            table.head.regions.iter().filter(is_missing).cloned().collect()
+        };
+        match self.open_regions(openings(&table.id, &table.head.descriptor, &missing)).await {
+            Ok(failed) => {
+                for (info, error) in failed {
+                    tracing::error!(region = %info, %error, "region still does not open");
+                }
+            }
+            Err(error) => tracing::warn!(table = %table.head.name(), %error, "regions still do not open"),
+        }
+    }
+}
+
+async fn open_journal(ctx: &RegionContext, leadership: &Leadership) -> Result<Journal> {
+    let table = TableName::new(OWN_NAMESPACE, "master").expect("a valid name");
+    let info = RegionInfo::new(table.clone(), Bytes::new(), Bytes::new(), 1);
+    let descriptor = TableDescriptor::new(table).with_family(FamilyDescriptor::new(FAMILY));
+    let epoch = leadership.master_region_epoch();
+    Region::create(&ctx.fs, &ctx.runtime, OWN_TABLE_ID, &info, &descriptor, epoch - 1).await?;
+    let region = Region::open(ctx.clone(), info, OWN_TABLE_ID, epoch, Arc::new(descriptor)).await?;
+    Ok(Journal::new(region))
+}
+
+async fn open_meta(ctx: &RegionContext, leadership: &Leadership, host: &Host) -> Result<u64> {
+    let (info, descriptor) = (RegionInfo::meta(), meta::meta_descriptor());
+    Region::create(&ctx.fs, &ctx.runtime, META_TABLE_ID, &info, &descriptor, leadership.next_epoch()).await?;
+    let mut backoff = Backoff::new(META_PAUSE);
+    loop {
+        let opened = host.open(&info, META_TABLE_ID, leadership.next_epoch(), &descriptor).await;
+        match opened.map_err(MasterError::from) {
+            Ok(seqnum) => return Ok(seqnum),
+            Err(error) if error.is_passing() && backoff.tries() + 1 < META_TRIES_MAX => {
+                tracing::warn!(%error, "META does not open; again");
+                ctx.runtime.clock.sleep(backoff.next(&*ctx.runtime.random)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Deletes a row of META, whatever it says.
+fn forget_row(cells: &[Cell], timestamp: i64) -> Result<Mutation> {
+    let row = Bytes::copy_from_slice(cells.first().map(Cell::row).unwrap_or_default());
+    let mut mutation = Mutation { timestamp, ..Mutation::new(MutationKind::Delete, row) };
+    for family in [meta::INFO, meta::TABLE] {
+        let cell = Cell::new(&mutation.row, family, &[], timestamp, CellType::DELETE_FAMILY, &[]);
+        mutation.cells.push(cell.map_err(storage::StorageError::from)?);
+    }
+    Ok(mutation)
+}

@@ -1,0 +1,4 @@
+//! A master with a real region server and the real client, in one process, over storage in memory.
+
+mod cluster;
+mod schema;

@@ -5,6 +5,7 @@
 //! - Registers are pointer files changed by rename (`docs/formats/register.md`).
 //! - System calls run on threads made for blocking, never on the async workers.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -220,11 +221,14 @@ struct Pointer {
 
 impl Pointer {
     fn format(n: u64, token: &str, btoken: &str, len: u64, crc: u32, head: &str) -> String {
-        format!("h.{n:x}.{token}.{btoken}.{len}.{crc:08x}.{head}")
+        let mut name = format!("h.{n:x}.{token}.{btoken}.{len}.{crc:08x}.");
+        let own = name_checksum(&name, head);
+        let _ = write!(name, "{own:08x}.{head}"); // into a string, which cannot fail
+        name
     }
 
     fn parse(name: &str) -> Option<Pointer> {
-        let mut parts = name.splitn(7, '.');
+        let mut parts = name.splitn(8, '.');
         if parts.next()? != "h" {
             return None;
         }
@@ -233,8 +237,18 @@ impl Pointer {
         let btoken = parts.next()?.to_owned();
         let len = parts.next()?.parse().ok()?;
         let crc = u32::from_str_radix(parts.next()?, 16).ok()?;
-        Some(Pointer { n, btoken, len, crc, head: parts.next()?.to_owned(), name: name.to_owned() })
+        let (own, head) = (parts.next()?, parts.next()?);
+        let before = &name[..name.len() - head.len() - 1 - own.len()];
+        if own != format!("{:08x}", name_checksum(before, head)) {
+            return None;
+        }
+        Some(Pointer { n, btoken, len, crc, head: head.to_owned(), name: name.to_owned() })
     }
+}
+
+/// The name is the value, so it has a checksum of its own.
+fn name_checksum(before: &str, head: &str) -> u32 {
+    checksum(format!("{before}{head}").as_bytes())
 }
 
 fn checksum(data: &[u8]) -> u32 {
@@ -279,7 +293,7 @@ fn read_register(folder: &Path, path: &str) -> Result<Option<(Pointer, Bytes)>> 
             return Ok(Some((pointer, body.into())));
         }
         if damaged.as_ref() == Some(&pointer.name) {
-            let message = format!("the register's body fails its checksum. file=`b.{}`", pointer.btoken);
+            let message = format!("the register's body fails its checksum. file=`b.{}`, offset=`0`", pointer.btoken);
             return Err(Error::new(ErrorKind::Corrupt, path, message));
         }
         damaged = Some(pointer.name);
@@ -547,5 +561,28 @@ impl Filesystem for LocalFilesystem {
         })
         .await
         .map_err(|error| Error::io("ferrobase.lock", "lock the root", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_is_that_of_the_format_page_and_refuses_damage() {
+        let (token, btoken) = (format!("{:032x}", 1), format!("{:016x}", 2));
+        let name = Pointer::format(1, &token, &btoken, 5, checksum(b"hello"), "live");
+        assert_eq!(name, "h.1.00000000000000000000000000000001.0000000000000002.5.9a71bb4c.f1166860.live");
+        let pointer = Pointer::parse(&name).expect("sound");
+        assert_eq!((pointer.n, pointer.len, &pointer.head[..]), (1, 5, "live"));
+        for at in 0..name.len() {
+            for bit in 0..7 {
+                let mut bytes = name.clone().into_bytes();
+                bytes[at] ^= 1 << bit;
+                let damaged = String::from_utf8(bytes).expect("ASCII");
+                assert_eq!(Pointer::parse(&damaged), None, "{damaged}");
+            }
+            assert_eq!(Pointer::parse(&name[..at]), None);
+        }
     }
 }

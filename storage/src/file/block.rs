@@ -17,6 +17,8 @@ pub(super) struct Block {
     /// Length on storage, header and checksums included.
     pub disk_len: usize,
     pub previous: i64,
+    /// Kind of its checksums; one for all blocks of a file.
+    pub checksum_type: u8,
 }
 
 fn crc32c(data: &[u8]) -> u32 {
@@ -86,6 +88,9 @@ pub(super) fn read_block(data: &Bytes, offset: u64, file: &str, compression: Com
         return Err(bad("the lengths in the block header do not fit"));
     }
     let pieces = covered.div_ceil(per_checksum);
+    if previous < -1 || previous >= i64::try_from(offset).unwrap_or(i64::MAX) {
+        return Err(bad("the block names a block behind it as the one before"));
+    }
     if disk_len - covered != pieces * 4 {
         return Err(bad("the block's checksums have the wrong length"));
     }
@@ -117,7 +122,7 @@ pub(super) fn read_block(data: &Bytes, offset: u64, file: &str, compression: Com
         }
         compress::decompress(compression, &body, uncompressed).map_err(|why| bad(&why))?.into()
     };
-    Ok(Block { kind, body, offset, disk_len, previous })
+    Ok(Block { kind, body, offset, disk_len, previous, checksum_type })
 }
 
 /// What follows each cell's value in data blocks.

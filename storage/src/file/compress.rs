@@ -8,6 +8,11 @@ use model::schema::Compression;
 const SNAPPY_LZ4_CHUNK_MAX: usize = 262_144 - (262_144 / 6 + 32);
 const ZSTD_CHUNK_MAX: usize = 262_144 - 1024;
 const ZSTD_LEVEL: i32 = 1;
+/// More bytes than a byte of Snappy, of LZ4 can become: a longer claim is a lie, and allocates nothing.
+const SNAPPY_RATIO_MAX: usize = 64;
+const LZ4_RATIO_MAX: usize = 256;
+/// What a block may claim to become before memory is given for it as it comes only.
+const TRUSTED_BYTES_MAX: usize = 4 << 20;
 
 /// The code in the trailer.
 pub fn code(compression: Compression) -> u32 {
@@ -79,12 +84,21 @@ pub fn decompress(compression: Compression, data: &[u8], len: usize) -> Result<V
             flate2::read::GzDecoder::new(data).take(len as u64 + 1).read_to_end(&mut out).map_err(|e| e.to_string())?;
             out
         }
-        Compression::Zstd if data.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => {
-            zstd::bulk::decompress(data, len).map_err(|e| e.to_string())?
-        }
+        Compression::Zstd if data.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => zstd_frame(data, len)?,
         Compression::Snappy | Compression::Lz4 | Compression::Zstd => block_stream(compression, data, len)?,
     };
     if out.len() == len { Ok(out) } else { Err(format!("decompressed to {} bytes instead of {len}", out.len())) }
+}
+
+/// Decompresses one frame to at most `most` bytes.
+fn zstd_frame(data: &[u8], most: usize) -> Result<Vec<u8>, String> {
+    if most <= TRUSTED_BYTES_MAX {
+        return zstd::bulk::decompress(data, most).map_err(|e| e.to_string());
+    }
+    let (mut out, text) = (Vec::new(), |e: std::io::Error| e.to_string());
+    let decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(text)?;
+    decoder.take(most as u64 + 1).read_to_end(&mut out).map_err(text)?;
+    Ok(out)
 }
 
 fn block_stream(compression: Compression, mut data: &[u8], len: usize) -> Result<Vec<u8>, String> {
@@ -111,13 +125,16 @@ fn block_stream(compression: Compression, mut data: &[u8], len: usize) -> Result
             let part = match compression {
                 Compression::Snappy => {
                     let size = snap::raw::decompress_len(packed).map_err(|e| e.to_string())?;
-                    if size > room {
-                        return Err("a chunk is larger than its group".to_owned());
+                    if size > room || size > packed.len().saturating_mul(SNAPPY_RATIO_MAX) {
+                        return Err("a chunk is larger than it can be".to_owned());
                     }
                     snap::raw::Decoder::new().decompress_vec(packed).map_err(|e| e.to_string())?
                 }
-                Compression::Lz4 => lz4_flex::block::decompress(packed, room).map_err(|e| e.to_string())?,
-                _ => zstd::bulk::decompress(packed, room).map_err(|e| e.to_string())?,
+                Compression::Lz4 => {
+                    let most = room.min(packed.len().saturating_mul(LZ4_RATIO_MAX));
+                    lz4_flex::block::decompress(packed, most).map_err(|e| e.to_string())?
+                }
+                _ => zstd_frame(packed, room)?,
             };
             if part.is_empty() || part.len() > room {
                 return Err("a chunk does not fit its group".to_owned());

@@ -25,6 +25,8 @@ use crate::source::{CellSource, Progress};
 
 /// Largest load-on-open section that is read, in bytes.
 const LOAD_ON_OPEN_MAX: u64 = 256 << 20;
+/// Behind the entries of a root index of several levels: where the middle key stands.
+const MID_KEY_LEN: usize = 16;
 /// First read from the end, meant to hold trailer and load-on-open section of most files.
 const TAIL_READ: u64 = 64 << 10;
 
@@ -45,6 +47,7 @@ pub struct HFileReader {
     cache: Arc<BlockCache>,
     file_id: u64,
     compression: Compression,
+    checksum_type: u8,
     order: CellOrder,
     suffix: CellSuffix,
     encoding: DataBlockEncoding,
@@ -57,6 +60,8 @@ pub struct HFileReader {
     bloom: Option<BloomIndex>,
     bloom_type: BloomType,
     delete_bloom: Option<BloomIndex>,
+    /// Offsets of the chunks of both filters, ascending.
+    bloom_chunks: Vec<u64>,
     /// Read when first asked for.
     columns: tokio::sync::OnceCell<Option<Columns>>,
 }
@@ -178,14 +183,25 @@ impl HFileReader {
         else {
             return Err(parts.bad(load_at, "the load-on-open section lacks a block"));
         };
+        if let Some(other) = blocks.iter().find(|block| block.checksum_type != root.checksum_type) {
+            return Err(parts.bad(other.offset, "the block has another kind of checksum than the file's others"));
+        }
+        // The trailer has no checksum: what it says must fit what the blocks say.
         let levels = trailer.num_data_index_levels.unwrap_or(1);
         let count = trailer.data_index_count.unwrap_or(0) as usize;
-        let root_entries = parts.root_entries(&mut root.body.clone(), count, root.offset)?;
+        let mut rest = root.body.clone();
+        let root_entries = parts.root_entries(&mut rest, count, root.offset)?;
+        if rest.len() != if levels > 1 { MID_KEY_LEN } else { 0 } {
+            return Err(parts.bad(root.offset, "the root index has another length than the trailer says"));
+        }
         if root_entries.iter().any(|entry| KeyRef::parse(&entry.key).is_err()) || !(1..=16).contains(&levels) {
             return Err(parts.bad(root.offset, "the root index is not sound"));
         }
-        let meta_root =
-            parts.root_entries(&mut meta.body.clone(), trailer.meta_index_count.unwrap_or(0) as usize, meta.offset)?;
+        let mut rest = meta.body.clone();
+        let meta_root = parts.root_entries(&mut rest, trailer.meta_index_count.unwrap_or(0) as usize, meta.offset)?;
+        if !rest.is_empty() {
+            return Err(parts.bad(meta.offset, "the meta index has another length than the trailer says"));
+        }
         let info_map = read_info(&info.body).ok_or_else(|| parts.bad(info.offset, "the FileInfo is not sound"))?;
         let text =
             |key: &'static str| info_map.get(key.as_bytes()).map(|value| String::from_utf8_lossy(value).into_owned());
@@ -217,6 +233,9 @@ impl HFileReader {
             _ => None,
         };
         let delete_bloom = find(BlockType::DeleteFamilyBloomMeta).map(|block| parts.bloom(block)).transpose()?;
+        let mut bloom_chunks: Vec<u64> =
+            bloom.iter().chain(&delete_bloom).flat_map(|bloom| &bloom.chunks).map(|chunk| chunk.offset).collect();
+        bloom_chunks.sort_unstable();
         Ok(HFileReader {
             name: path.to_owned(),
             size,
@@ -224,6 +243,7 @@ impl HFileReader {
             file_id: cache.file_id(),
             cache,
             compression: parts.compression,
+            checksum_type: root.checksum_type,
             order,
             suffix,
             encoding,
@@ -236,6 +256,7 @@ impl HFileReader {
             bloom,
             bloom_type,
             delete_bloom,
+            bloom_chunks,
             columns: tokio::sync::OnceCell::new(),
         })
     }
@@ -248,6 +269,11 @@ impl HFileReader {
     /// Length in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The cells' order.
+    pub fn order(&self) -> CellOrder {
+        self.order
     }
 
     /// Cells inside.
@@ -404,7 +430,7 @@ impl HFileReader {
             }
         });
         let Some(chunk) = behind.checked_sub(1).map(|at| &bloom.chunks[at]) else { return Ok(false) };
-        let block = self.block(chunk.offset, chunk.disk_len, BlockType::BloomChunk).await?;
+        let block = self.block(chunk, BlockType::BloomChunk).await?;
         Ok(bloom::may_contain(&block.body, bloom.hash_type, bloom.hash_count, key))
     }
 
@@ -412,20 +438,22 @@ impl HFileReader {
     pub async fn meta_block(&self, name: &str) -> Result<Option<Bytes>> {
         match self.meta_root.iter().find(|entry| entry.key[..] == *name.as_bytes()) {
             None => Ok(None),
-            Some(entry) => Ok(Some(self.block(entry.offset, entry.disk_len, BlockType::Meta).await?.body.clone())),
+            Some(entry) => Ok(Some(self.block(entry, BlockType::Meta).await?.body.clone())),
         }
     }
 
-    async fn block(&self, offset: u64, disk_len: usize, kind: BlockType) -> Result<Arc<CachedBlock>> {
-        if let Some(block) = self.cache.get(self.file_id, offset) {
+    async fn block(&self, entry: &IndexEntry, kind: BlockType) -> Result<Arc<CachedBlock>> {
+        if let Some(block) = self.cache.get(self.file_id, entry.offset) {
             return Ok(block);
         }
-        self.cache.get_or_load(self.file_id, offset, self.load_block(offset, disk_len, kind)).await
+        self.cache.get_or_load(self.file_id, entry.offset, self.load_block(entry, kind)).await
     }
 
-    async fn load_block(&self, offset: u64, disk_len: usize, kind: BlockType) -> Result<CachedBlock> {
+    async fn load_block(&self, entry: &IndexEntry, kind: BlockType) -> Result<CachedBlock> {
+        let (offset, disk_len) = (entry.offset, entry.disk_len);
+        let bad = |why: &str| StorageError::corrupt(WHAT, &self.name, offset, why);
         if offset.checked_add(disk_len as u64).is_none_or(|end| end > self.size) {
-            return Err(StorageError::corrupt(WHAT, &self.name, offset, "an index points outside the file"));
+            return Err(bad("an index points outside the file"));
         }
         let data = self.blob.read_at(offset, disk_len).await?;
         let block = block::read_block(&data, offset, &self.name, self.compression)?;
@@ -434,29 +462,50 @@ impl HFileReader {
             kind => kind,
         };
         if block.kind != kind || block.disk_len != disk_len {
-            return Err(StorageError::corrupt(
-                WHAT,
-                &self.name,
-                offset,
-                format!("{kind:?} block expected, found {:?}", block.kind),
-            ));
+            return Err(bad(&format!("{kind:?} block expected, found {:?}", block.kind)));
+        }
+        if block.checksum_type != self.checksum_type {
+            return Err(bad("the block has another kind of checksum than the file's others"));
         }
         let is_data = matches!(kind, BlockType::Data | BlockType::EncodedData);
         let mut body = block.body;
         let mut guide = Guide::None;
         if matches!(kind, BlockType::LeafIndex | BlockType::IntermediateIndex) {
-            let entries = parse_non_root(&body);
-            let bad = || StorageError::corrupt(WHAT, &self.name, offset, "an index block is not sound");
-            guide = Guide::Index(entries.ok_or_else(bad)?.into());
+            let entries = parse_non_root(&body).ok_or_else(|| bad("an index block is not sound"))?;
+            guide = Guide::Index(entries.into());
         }
         if is_data {
-            let bad = |why: String| StorageError::corrupt(WHAT, &self.name, offset, why);
             if kind == BlockType::EncodedData {
-                body = encoding::decode(&body, self.encoding, self.suffix, self.tags_packed).map_err(bad)?;
+                body =
+                    encoding::decode(&body, self.encoding, self.suffix, self.tags_packed).map_err(|why| bad(&why))?;
             }
-            guide = Guide::Cells(self.suffix.check(&body).map_err(bad)?);
+            guide = Guide::Cells(self.suffix.check(&body).map_err(|why| bad(&why))?);
+        }
+        if !self.is_at_home(entry, &body, &guide, kind, block.previous) {
+            return Err(bad("a sound block of another place stands here"));
         }
         Ok(CachedBlock { body, disk_len, previous: block.previous, is_data, guide })
+    }
+
+    /// Whether the block is the one that its index entry means: checksums do not tell blocks of one file apart.
+    fn is_at_home(&self, entry: &IndexEntry, body: &Bytes, guide: &Guide, kind: BlockType, previous: i64) -> bool {
+        match guide {
+            // A later block here names one behind this place as its previous; an earlier one begins before the entry's key.
+            Guide::Cells(_) => {
+                let first = (!body.is_empty()).then(|| self.suffix.find(body, 0));
+                first.is_some_and(|found| {
+                    let cell = CellRef::from_trusted(&body[..found.end], found.seqno);
+                    KeyRef::parse(&entry.key).is_ok_and(|key| self.order.compare_keys(cell.key(), key).is_ge())
+                })
+            }
+            Guide::Index(children) => children[0].key == entry.key,
+            Guide::None if kind == BlockType::BloomChunk => {
+                let at = self.bloom_chunks.partition_point(|offset| *offset < entry.offset);
+                let before = at.checked_sub(1).map_or(-1, |at| self.bloom_chunks[at] as i64);
+                previous == before
+            }
+            Guide::None => true,
+        }
     }
 
     /// Walks the cells.
@@ -552,11 +601,11 @@ pub struct HFileSource {
 }
 
 impl HFileSource {
-    async fn fetch(&self, offset: u64, disk_len: usize, kind: BlockType) -> Stepped<Arc<CachedBlock>> {
+    async fn fetch(&self, entry: &IndexEntry, kind: BlockType) -> Stepped<Arc<CachedBlock>> {
         if self.may_load {
-            return Ok(self.file.block(offset, disk_len, kind).await?);
+            return Ok(self.file.block(entry, kind).await?);
         }
-        self.file.cache.look(self.file.file_id, offset).ok_or(Halt::Missing)
+        self.file.cache.look(self.file.file_id, entry.offset).ok_or(Halt::Missing)
     }
 
     fn end(&mut self) {
@@ -608,14 +657,14 @@ impl HFileSource {
     async fn descend(&mut self, key: Option<KeyRef<'_>>, last: bool) -> Stepped<()> {
         while self.path.len() < self.file.levels as usize {
             let level = self.path.last().expect("starts with the root");
-            let (offset, disk_len) = (level.entries[level.at].offset, level.entries[level.at].disk_len);
+            let entry = &level.entries[level.at];
             let leaf = self.path.len() + 1 == self.file.levels as usize;
             let kind = if leaf { BlockType::LeafIndex } else { BlockType::IntermediateIndex };
-            let block = self.fetch(offset, disk_len, kind).await?;
+            let block = self.fetch(entry, kind).await?;
             let Guide::Index(entries) = &block.guide else {
                 // Two indexes of a damaged file point to one block as blocks of different kinds.
                 let why = "an index block is none";
-                return Err(StorageError::corrupt(WHAT, &self.file.name, offset, why).into());
+                return Err(StorageError::corrupt(WHAT, &self.file.name, entry.offset, why).into());
             };
             let at = match key {
                 Some(key) => {
@@ -631,11 +680,11 @@ impl HFileSource {
 
     async fn load_current(&mut self) -> Stepped<()> {
         let level = self.path.last().expect("the leaf level");
-        let (offset, disk_len) = (level.entries[level.at].offset, level.entries[level.at].disk_len);
-        let block = self.fetch(offset, disk_len, BlockType::Data).await?;
+        let entry = &level.entries[level.at];
+        let block = self.fetch(entry, BlockType::Data).await?;
         if !block.is_data {
             let why = "a data block is none";
-            return Err(StorageError::corrupt(WHAT, &self.file.name, offset, why).into());
+            return Err(StorageError::corrupt(WHAT, &self.file.name, entry.offset, why).into());
         }
         self.block = Some(block);
         self.stand(0);

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use filesystem::Filesystem;
-use model::SeqNo;
 use model::region::RegionInfo;
 use model::schema::TableDescriptor;
+use model::{CellOrder, SeqNo};
 use parking_lot::{Mutex, RwLock};
 use runtime::Runtime;
 
 use super::{Region, RegionContext, StoreFile, StoreVersion};
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
-use crate::manifest::{FamilyState, Manifest, ManifestHandle};
+use crate::manifest::{FamilyState, FileEntry, Manifest, ManifestHandle};
 use crate::memtable::Memtable;
 use crate::mvcc::Mvcc;
 use crate::nonce::{self, NonceWindow};
@@ -27,6 +27,23 @@ use crate::wal;
 pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String {
     let (namespace, table) = (info.table.namespace(), info.table.qualifier());
     format!("data/{namespace}/{table}/{}/{}/{name}", info.encoded_name(), String::from_utf8_lossy(family))
+}
+
+/// Whether a file is the one that the manifest means; its trailer has no checksum.
+fn check_file(entry: &FileEntry, reader: &HFileReader, order: CellOrder) -> Result<()> {
+    let fits =
+        reader.entry_count() == entry.cells && reader.max_seq_id() == Some(entry.max_seq) && reader.order() == order;
+    if fits {
+        return Ok(());
+    }
+    let why = format!(
+        "it holds {} cells up to sequence number {:?}, the manifest says {} up to {:?}",
+        reader.entry_count(),
+        reader.max_seq_id().map(|seqno| seqno.0),
+        entry.cells,
+        entry.max_seq.0
+    );
+    Err(StorageError::corrupt("store file", reader.name(), reader.size(), why))
 }
 
 /// Lists the descriptor's families: what is gone is gone for good, what is new starts behind `last`.
@@ -96,6 +113,7 @@ impl Region {
             for entry in state.files {
                 let path = file_path(&info, family, &entry.name);
                 let reader = HFileReader::open(&ctx.fs, &path, entry.size, ctx.cache.clone()).await?;
+                check_file(&entry, &reader, order)?;
                 last = last.max(entry.max_seq);
                 files.push(Arc::new(StoreFile { entry, reader: Arc::new(reader) }));
             }

@@ -15,7 +15,7 @@ const ENDED_MAGIC: &[u8; 8] = b"FBLOGEND";
 pub(super) const VERSION: u32 = 1;
 const GROUP_MAGIC: &[u8; 4] = b"GRP1";
 const INDEX_MAGIC: &[u8; 4] = b"IDX1";
-pub(super) const GROUP_HEADER_LEN: usize = 4 + 4 + 8 + 4;
+pub(super) const GROUP_HEADER_LEN: usize = 4 + 4 + 8 + 4 + 4;
 const KIND_MUTATION: u8 = 1;
 const WHAT: &str = "log segment";
 
@@ -245,32 +245,69 @@ pub(super) fn read_segment_header(data: &Bytes, stream: u64, number: u64, file: 
     Ok(Some((len + 4, earlier)))
 }
 
-fn frame(magic: &[u8; 4], acknowledged: u64, payload: &[u8]) -> Bytes {
+/// Where a group lies. It is part of the group's checksum: bytes of a group elsewhere, in a stale sector or inside a
+/// user's value, are no group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub stream: u64,
+    pub segment: u64,
+    pub offset: u64,
+}
+
+impl Place {
+    fn checksum(self, head: &[u8]) -> u32 {
+        let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
+        for number in [self.stream, self.segment, self.offset] {
+            digest.update(&number.to_be_bytes());
+        }
+        digest.update(head);
+        digest.finalize() as u32
+    }
+}
+
+fn frame(magic: &[u8; 4], place: Place, acknowledged: u64, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(GROUP_HEADER_LEN + payload.len());
     out.put_slice(magic);
     out.put_u32(u32::try_from(payload.len()).expect("groups are bounded far below 4 GiB"));
     out.put_u64(acknowledged);
-    let crc = frame_crc(&out, payload);
+    out.put_u32(crc32c(payload));
+    let crc = place.checksum(&out);
     out.put_u32(crc);
     out.put_slice(payload);
     out.freeze()
 }
 
-fn frame_crc(head: &[u8], payload: &[u8]) -> u32 {
-    let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
-    digest.update(head);
-    digest.update(payload);
-    digest.finalize() as u32
+pub(super) fn group(place: Place, acknowledged: u64, payload: &[u8]) -> Bytes {
+    frame(GROUP_MAGIC, place, acknowledged, payload)
 }
 
-pub(super) fn group(acknowledged: u64, payload: &[u8]) -> Bytes {
-    frame(GROUP_MAGIC, acknowledged, payload)
-}
-
-pub(super) fn index_group(acknowledged: u64, index: &StreamIndex) -> Bytes {
+pub(super) fn index_group(place: Place, acknowledged: u64, index: &StreamIndex) -> Bytes {
     let mut payload = BytesMut::new();
     index.write(&mut payload, false);
-    frame(INDEX_MAGIC, acknowledged, &payload)
+    frame(INDEX_MAGIC, place, acknowledged, &payload)
+}
+
+/// A sound header of a group, whose payload may be damaged.
+pub(super) struct GroupHeader {
+    is_index: bool,
+    payload_len: usize,
+    payload_crc: u32,
+    pub acknowledged: u64,
+}
+
+/// The sound header at the start of `data`, if there is one. Cheap, so that a search may ask it of every byte.
+pub(super) fn read_group_header(data: &[u8], place: Place) -> Option<GroupHeader> {
+    let mut head = data.get(..GROUP_HEADER_LEN)?;
+    let is_index = match &head[..4] {
+        magic if magic == GROUP_MAGIC => false,
+        magic if magic == INDEX_MAGIC => true,
+        _ => return None,
+    };
+    let expected = place.checksum(&head[..GROUP_HEADER_LEN - 4]);
+    head.advance(4);
+    let (payload_len, acknowledged) = (head.get_u32() as usize, head.get_u64());
+    let payload_crc = head.get_u32();
+    (head.get_u32() == expected).then_some(GroupHeader { is_index, payload_len, payload_crc, acknowledged })
 }
 
 /// One sound group.
@@ -282,23 +319,14 @@ pub(super) struct Frame {
 }
 
 /// The sound group at the start of `data`, if there is one.
-pub(super) fn read_frame(data: &Bytes) -> Option<Frame> {
-    if data.len() < GROUP_HEADER_LEN {
+pub(super) fn read_frame(data: &Bytes, place: Place) -> Option<Frame> {
+    let header = read_group_header(data, place)?;
+    let len = GROUP_HEADER_LEN.checked_add(header.payload_len).filter(|len| *len <= data.len())?;
+    let payload = data.slice(GROUP_HEADER_LEN..len);
+    if crc32c(&payload) != header.payload_crc {
         return None;
     }
-    let is_index = match &data[..4] {
-        magic if magic == GROUP_MAGIC => false,
-        magic if magic == INDEX_MAGIC => true,
-        _ => return None,
-    };
-    let mut rest = data.slice(4..);
-    let len = rest.get_u32() as usize;
-    let acknowledged = rest.get_u64();
-    let crc = rest.get_u32();
-    if rest.len() < len || frame_crc(&data[..16], &rest[..len]) != crc {
-        return None;
-    }
-    Some(Frame { is_index, acknowledged, payload: rest.split_to(len), len: GROUP_HEADER_LEN + len })
+    Some(Frame { is_index: header.is_index, acknowledged: header.acknowledged, payload, len })
 }
 
 /// Index of a segment, from its index group.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use filesystem::{CreateOutcome, Filesystem, PutOutcome, RegisterValue, SwapOutcome};
 use model::SeqNo;
 
-use super::format::{self, Entry, Range, StreamIndex};
+use super::format::{self, Entry, Place, Range, StreamIndex};
 use super::{head_path, segment_path};
 use crate::error::{Result, StorageError};
 
@@ -186,7 +186,7 @@ async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Res
     let Some((header_len, earlier)) = format::read_segment_header(&data, stream, number, &path)? else {
         scanned.damaged_at = (!data.is_empty()).then_some(0);
         // A later sound group shows that the header once was whole.
-        if let Some(acknowledged) = later_acknowledged(&data, 0) {
+        if let Some(acknowledged) = later_acknowledged(&data, 0, stream, number) {
             scanned.acknowledged = acknowledged;
         }
         return Ok(scanned);
@@ -196,9 +196,10 @@ async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Res
     let mut offset = header_len;
     scanned.sound = offset as u64;
     while offset < data.len() {
-        let Some(frame) = format::read_frame(&data.slice(offset..)) else {
+        let place = Place { stream, segment: number, offset: offset as u64 };
+        let Some(frame) = format::read_frame(&data.slice(offset..), place) else {
             scanned.damaged_at = Some(offset as u64);
-            if let Some(acknowledged) = later_acknowledged(&data, offset + 1) {
+            if let Some(acknowledged) = later_acknowledged(&data, offset, stream, number) {
                 scanned.acknowledged = scanned.acknowledged.max(acknowledged);
             }
             break;
@@ -226,11 +227,13 @@ async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Res
     Ok(scanned)
 }
 
-/// The largest acknowledged length that a sound group somewhere behind `from` names.
-fn later_acknowledged(data: &Bytes, from: usize) -> Option<u64> {
-    (from..data.len().saturating_sub(format::GROUP_HEADER_LEN - 1))
-        .filter(|at| matches!(&data[*at..*at + 4], b"GRP1" | b"IDX1"))
-        .filter_map(|at| format::read_frame(&data.slice(at..)).map(|frame| frame.acknowledged.min(at as u64)))
+/// The largest acknowledged length that a group from `from` on names; its payload need not be sound.
+fn later_acknowledged(data: &[u8], from: usize, stream: u64, segment: u64) -> Option<u64> {
+    (from..data.len())
+        .filter_map(|at| {
+            let place = Place { stream, segment, offset: at as u64 };
+            format::read_group_header(&data[at..], place).map(|header| header.acknowledged.min(at as u64))
+        })
         .max()
 }
 
@@ -244,7 +247,8 @@ pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], afte
     for range in &ranges.groups {
         let path = segment_path(ended.stream, range.segment);
         let data = fs.read_at(&path, range.offset, range.len as usize).await?;
-        let frame = format::read_frame(&data)
+        let place = Place { stream: ended.stream, segment: range.segment, offset: range.offset };
+        let frame = format::read_frame(&data, place)
             .ok_or_else(|| StorageError::corrupt(WHAT, &path, range.offset, "an indexed group is not sound"))?;
         format::read_entries(&frame.payload, Some(region), &mut entries)
             .map_err(|why| StorageError::corrupt(WHAT, &path, range.offset, why))?;

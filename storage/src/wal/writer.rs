@@ -13,7 +13,7 @@ use runtime::Runtime;
 use runtime::clock::within;
 use tokio::sync::{Notify, watch};
 
-use super::format::{self, Range, StreamIndex};
+use super::format::{self, Place, Range, StreamIndex};
 use super::reader::is_fence;
 use super::{head_path, segment_path};
 use crate::error::{Result, StorageError};
@@ -383,7 +383,8 @@ impl Committer {
                 regions.insert(region.clone(), *max);
             }
         }
-        let frame = format::group(segment.acknowledged, &group.payload);
+        let place = Place { stream: self.shared.stream, segment: segment.number, offset: segment.acknowledged };
+        let frame = format::group(place, segment.acknowledged, &group.payload);
         let range = Range { segment: segment.number, offset: segment.acknowledged, len: frame.len() as u32 };
         let done = async {
             segment.writer.append(frame).await?;
@@ -416,7 +417,8 @@ impl Committer {
     /// Ends the segment with its index. The index only spares readers a scan, so a failure is not one.
     async fn seal(&mut self) {
         let mut segment = self.current.take().expect("the caller has one");
-        let frame = format::index_group(segment.acknowledged, &segment.index);
+        let place = Place { stream: self.shared.stream, segment: segment.number, offset: segment.acknowledged };
+        let frame = format::index_group(place, segment.acknowledged, &segment.index);
         let sealed = async {
             segment.writer.append(frame).await?;
             segment.writer.sync().await

@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use model::ErrorKind;
 use model::mutation::{CheckAndMutate, Mutation, MutationKind};
 use model::query::Get;
 use model::schema::TableName;
+use model::{Cell, CellType, ErrorKind, LATEST_TIMESTAMP};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
 use protocol::mutation::{condition_to, mutation_to};
@@ -24,14 +23,17 @@ use protocol::result::result_from;
 use protocol::service::{CLIENT, Call, RpcError};
 
 use crate::Result;
-use crate::location::{Cluster, Location, Seek};
-use crate::retry::{Retry, Subject, may_retry};
+use crate::error::{Effect, Subject};
+use crate::location::{Cluster, Location, Seek, TableLocations};
+use crate::retry::{Doubt, Retry, may_retry};
 use crate::row::Row;
 
 /// Most actions in one call.
 pub const CALL_ACTIONS: usize = 5_000;
 /// Bytes of cells in one call after which another one is begun.
 pub const CALL_BYTES: usize = 4 << 20;
+/// Servers called at the same time.
+const SERVERS_AT_ONCE: usize = 32;
 
 /// One part of a batch.
 #[derive(Clone, Debug)]
@@ -63,13 +65,14 @@ impl Action {
         }
     }
 
-    fn nonce_wanted(&self) -> bool {
-        match self {
-            Action::Get(_) => false,
+    fn effect(&self) -> Effect {
+        let once = match self {
+            Action::Get(_) => return Effect::Read,
             Action::Mutation(mutation) => needs_nonce(mutation),
             Action::RowMutations(mutations) => mutations.iter().any(needs_nonce),
             Action::CheckAndMutate(_) => true,
-        }
+        };
+        if once { Effect::Once } else { Effect::Repeatable }
     }
 
     /// Whether it fills a region action of its own.
@@ -100,16 +103,25 @@ pub struct ActionResult {
 struct Entry {
     action: Action,
     row: Bytes,
+    effect: Effect,
     nonce: Option<u64>,
+    doubt: Doubt,
 }
 
 /// A batch under way.
 pub(crate) struct Batch<'a> {
     cluster: &'a Arc<Cluster>,
     table: &'a TableName,
-    operation: &'static str,
+    locations: Arc<TableLocations>,
+    retry: Retry,
     entries: Vec<Entry>,
     answers: Vec<Option<Result<ActionResult>>>,
+}
+
+/// What goes to one server.
+struct ServerParts {
+    address: String,
+    parts: Vec<Part>,
 }
 
 /// Actions that share a region action: those of one region, or one that must be alone.
@@ -120,6 +132,7 @@ struct Part {
 }
 
 type Outcomes = Vec<(usize, Result<ActionResult, RpcError>)>;
+type Failed = Vec<(usize, RpcError)>;
 
 impl<'a> Batch<'a> {
     pub fn new(
@@ -128,16 +141,18 @@ impl<'a> Batch<'a> {
         operation: &'static str,
         actions: Vec<Action>,
     ) -> Batch<'a> {
-        let mut batch =
-            Batch { cluster, table, operation, entries: Vec::with_capacity(actions.len()), answers: Vec::new() };
-        let retry = Retry::new(cluster, Subject::new(operation).table(table));
+        let retry = Retry::new(cluster, Subject::new(operation, Effect::Read).table(table));
+        let locations = cluster.locations(table);
+        let entries = Vec::with_capacity(actions.len());
+        let mut batch = Batch { cluster, table, locations, retry, entries, answers: Vec::new() };
         for action in actions {
             let (row, answer) = match action.row() {
                 Ok(row) => (row, None),
-                Err(cause) => (Bytes::new(), Some(Err(retry.fail(cause)))),
+                Err(cause) => (Bytes::new(), Some(Err(batch.retry.fail(cause)))),
             };
-            let nonce = action.nonce_wanted().then(|| cluster.calls.nonce());
-            batch.entries.push(Entry { action, row, nonce });
+            let effect = action.effect();
+            let nonce = (effect == Effect::Once).then(|| cluster.calls.nonce());
+            batch.entries.push(Entry { action, row, effect, nonce, doubt: Doubt::default() });
             batch.answers.push(answer);
         }
         batch
@@ -145,15 +160,15 @@ impl<'a> Batch<'a> {
 
     /// Does it.
     pub async fn run(mut self) -> Vec<Result<ActionResult>> {
-        let mut retry = Retry::new(self.cluster, Subject::new(self.operation).table(self.table));
         let mut pending: Vec<usize> = (0..self.entries.len()).filter(|at| self.answers[*at].is_none()).collect();
         while !pending.is_empty() {
-            let mut failed: Vec<(usize, RpcError)> = Vec::new();
+            let (servers, mut failed) = self.plan(&pending).await;
+            let outcomes: Vec<Outcomes> = futures::stream::iter(servers)
+                .map(|server| self.call_server(server))
+                .buffer_unordered(SERVERS_AT_ONCE)
+                .collect()
+                .await;
             let mut gained = false;
-            let by_server = self.plan(&pending, &retry, &mut failed).await;
-            let calls: FuturesUnordered<_> =
-                by_server.into_iter().map(|(address, parts)| self.call_server(address, parts, &retry)).collect();
-            let outcomes: Vec<Outcomes> = calls.collect().await;
             for (at, outcome) in outcomes.into_iter().flatten() {
                 match outcome {
                     Ok(answer) => {
@@ -164,72 +179,99 @@ impl<'a> Batch<'a> {
                 }
             }
             if gained {
-                retry.progress();
+                self.retry.progress();
             }
-            let (again, over): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, cause)| may_retry(cause));
-            for (at, cause) in over {
-                self.answers[at] = Some(Err(retry.fail_for(Some(self.entries[at].row.clone()), cause)));
+            let now = self.cluster.calls.now();
+            let mut again = Vec::new();
+            for (at, cause) in failed {
+                let entry = &mut self.entries[at];
+                entry.doubt.note(&cause, now);
+                if entry.doubt.allows(entry.effect, &cause, now) {
+                    again.push((at, cause));
+                } else {
+                    self.give_up(at, cause);
+                }
             }
             let Some((_, cause)) = again.first() else { break };
-            if let Err(end) = retry.again(cause.clone()).await {
+            if let Err(end) = self.retry.pause_after(cause.clone()).await {
                 for (at, cause) in again {
                     // A table out of service is said of every action; else each has its own cause.
-                    let cause = if end.kind() == ErrorKind::Conflict { end.cause().clone() } else { cause };
-                    self.answers[at] = Some(Err(retry.fail_for(Some(self.entries[at].row.clone()), cause)));
+                    self.give_up(at, if end.kind == ErrorKind::Conflict { end.clone() } else { cause });
                 }
                 break;
             }
-            pending = again.into_iter().map(|(at, _)| at).collect();
+            pending.clear();
+            pending.extend(again.into_iter().map(|(at, _)| at));
             pending.sort_unstable();
         }
         self.answers.into_iter().map(|answer| answer.expect("every action was answered")).collect()
     }
 
+    fn give_up(&mut self, at: usize, cause: RpcError) {
+        let entry = &self.entries[at];
+        self.answers[at] = Some(Err(self.retry.fail_for(&entry.row, entry.effect, entry.doubt, cause)));
+    }
+
     /// Locates the pending actions. What cannot be located fails.
-    async fn plan(
-        &self,
-        pending: &[usize],
-        retry: &Retry,
-        failed: &mut Vec<(usize, RpcError)>,
-    ) -> HashMap<String, Vec<Part>> {
-        let mut by_server: HashMap<String, Vec<Part>> = HashMap::new();
-        // Where a region's shared part stands.
-        let mut known: HashMap<Bytes, (String, usize)> = HashMap::new();
-        for (step, at) in pending.iter().enumerate() {
+    async fn plan(&self, pending: &[usize]) -> (Vec<ServerParts>, Failed) {
+        let (mut servers, mut failed): (Vec<ServerParts>, Failed) = (Vec::new(), Vec::new());
+        // Where each region's shared part stands: among the servers, among its parts.
+        let mut shared: HashMap<Bytes, (usize, usize)> = HashMap::new();
+        let mut last: Option<Arc<Location>> = None;
+        // Once META gave no answer it is not asked for every row that is left: what is known must do.
+        let mut lost: Option<RpcError> = None;
+        for at in pending {
             let entry = &self.entries[*at];
-            let seek = Seek::Row(entry.row.clone());
-            let location = match self.cluster.locate(self.table, &seek, retry.call_limit()).await {
-                Ok(location) => location,
-                Err(cause) => {
-                    // META would say the same of the rest.
-                    failed.extend(pending[step..].iter().map(|at| (*at, cause.clone())));
-                    break;
+            let location = match last.take().filter(|last| last.info.contains(&entry.row)) {
+                Some(location) => location,
+                None => {
+                    let seek = Seek::Row(entry.row.clone());
+                    let located = match (self.locations.cached(&seek), &lost) {
+                        (Some(location), _) => Ok(location),
+                        (None, Some(cause)) => Err(cause.clone()),
+                        (None, None) => self.cluster.locate(self.table, &seek, self.retry.call_limit()).await,
+                    };
+                    match located {
+                        Ok(location) => location,
+                        Err(cause) => {
+                            failed.push((*at, cause.clone()));
+                            lost = Some(cause);
+                            continue;
+                        }
+                    }
                 }
             };
-            let parts = by_server.entry(location.address.clone()).or_default();
-            if entry.action.is_alone() {
-                // Later actions of the region must come behind this one.
-                known.remove(&location.name);
-                parts.push(Part { location, entries: vec![*at], alone: true });
-                continue;
-            }
-            match known.get(&location.name) {
-                Some((address, index)) if *address == location.address => parts[*index].entries.push(*at),
+            let place = shared.get(&location.name).copied();
+            match place.filter(|(server, _)| servers[*server].address == location.address) {
+                Some((server, part)) if !entry.action.is_alone() => servers[server].parts[part].entries.push(*at),
                 _ => {
-                    known.insert(location.name.clone(), (location.address.clone(), parts.len()));
-                    parts.push(Part { location, entries: vec![*at], alone: false });
+                    let server =
+                        servers.iter().position(|server| server.address == location.address).unwrap_or_else(|| {
+                            servers.push(ServerParts { address: location.address.clone(), parts: Vec::new() });
+                            servers.len() - 1
+                        });
+                    let (parts, alone) = (&mut servers[server].parts, entry.action.is_alone());
+                    if alone {
+                        // Later actions of the region must come behind this one.
+                        shared.remove(&location.name);
+                    } else {
+                        shared.insert(location.name.clone(), (server, parts.len()));
+                    }
+                    parts.push(Part { location: location.clone(), entries: vec![*at], alone });
                 }
             }
+            last = Some(location);
         }
-        by_server
+        (servers, failed)
     }
 
     /// Sends a server's parts, one bounded call after the other.
-    async fn call_server(&self, address: String, parts: Vec<Part>, retry: &Retry) -> Outcomes {
+    async fn call_server(&self, server: ServerParts) -> Outcomes {
+        let ServerParts { address, parts } = server;
         let mut outcomes = Outcomes::new();
         let mut calls = self.cut(parts).into_iter();
         while let Some(parts) = calls.next() {
-            let cause = match self.call(&address, &parts, retry, &mut outcomes).await {
+            let cause = match self.call(&address, &parts, &mut outcomes).await {
                 Ok(()) => continue,
                 Err(cause) => cause,
             };
@@ -271,13 +313,7 @@ impl<'a> Batch<'a> {
         calls
     }
 
-    async fn call(
-        &self,
-        address: &str,
-        parts: &[Part],
-        retry: &Retry,
-        outcomes: &mut Outcomes,
-    ) -> Result<(), RpcError> {
+    async fn call(&self, address: &str, parts: &[Part], outcomes: &mut Outcomes) -> Result<(), RpcError> {
         let mut block = BytesMut::new();
         let request = pb::MultiRequest {
             region_action: parts.iter().map(|part| self.region_action(part, &mut block)).collect(),
@@ -286,7 +322,7 @@ impl<'a> Batch<'a> {
         };
         let call = Call { cells: block.freeze(), ..Call::new(CLIENT, "Multi", &request) };
         drop(request);
-        let reply = self.cluster.calls.call(address, call, retry.call_limit()).await?;
+        let reply = self.cluster.calls.call(address, call, self.retry.call_limit()).await?;
         let answer: pb::MultiResponse = reply.decode()?;
         if answer.region_action_result.len() != parts.len() {
             let (got, want) = (answer.region_action_result.len(), parts.len());
@@ -411,9 +447,16 @@ fn broken(why: String) -> RpcError {
     RpcError::new(ErrorKind::Internal, format!("answer to Multi cannot be used: {why}"))
 }
 
-/// Whether doing it twice differs from doing it once.
+/// Whether doing it twice differs from doing it once. Removing a column's newest version does: the second time it is
+/// another one.
 pub(crate) fn needs_nonce(mutation: &Mutation) -> bool {
-    matches!(mutation.kind, MutationKind::Increment | MutationKind::Append)
+    match mutation.kind {
+        MutationKind::Increment | MutationKind::Append => true,
+        MutationKind::Put | MutationKind::Delete => {
+            let newest = |cell: &Cell| cell.cell_type() == CellType::DELETE && cell.timestamp() == LATEST_TIMESTAMP;
+            mutation.cells.iter().any(newest)
+        }
+    }
 }
 
 /// The row of mutations that belong together.

@@ -16,10 +16,10 @@ use runtime::shutdown::Shutdown;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::Result;
-use crate::error::ClientError;
+use crate::error::{ClientError, Effect, Subject};
 use crate::table::Table;
 
-/// Most failures kept until the next flush; later ones are only counted.
+/// Most failures kept until the next flush, and no more bytes of them than a batch has; later ones are only counted.
 const FAILURES_MAX: usize = 10_000;
 /// What a mutation weighs besides its cells.
 const MUTATION_OVERHEAD: usize = 200;
@@ -39,7 +39,8 @@ pub type FailureHandler = Arc<dyn Fn(MutationFailure) + Send + Sync>;
 /// How a [`BufferedMutator`] works.
 #[derive(Clone)]
 pub struct BufferSettings {
-    /// Bytes collected before a batch is sent; more means fewer calls and more memory. At most twice as much is held.
+    /// Bytes collected before a batch is sent; more means fewer calls and more memory. At most twice as much is held, and
+    /// two of the largest mutations.
     pub bytes: usize,
     /// Longest time that a mutation waits before it is sent by itself; `None` waits for size or a flush.
     pub period: Option<Duration>,
@@ -86,6 +87,7 @@ struct Buffer {
     mutations: Vec<Mutation>,
     bytes: usize,
     failures: Vec<MutationFailure>,
+    failed_bytes: usize,
     failed: usize,
 }
 
@@ -98,8 +100,29 @@ struct Inner {
     stop: Shutdown,
 }
 
-/// Collects mutations of one table and sends them in batches, in the background. Shared by reference; mutations still
-/// buffered when it is dropped without [`BufferedMutator::close`] are lost.
+/// Collects mutations of one table and sends them in batches, in the background. Shared by reference.
+///
+/// Close it: [`BufferedMutator::close`] sends what is left and reports failures. A drop sends nothing, because it could
+/// neither wait nor report; mutations still buffered then are lost, and a warning is logged. A batch already on its way
+/// is sent to its end.
+///
+/// ```no_run
+/// # use ferrobase_client as client;
+/// # use model::{Cell, LATEST_TIMESTAMP, mutation::{Mutation, MutationKind}};
+/// # async fn example(connection: client::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// let buffer = connection.buffered_mutator("readings".parse()?, client::BufferSettings::default());
+/// for n in 0..1_000_000_u32 {
+///     let row = format!("{n:08}");
+///     let mut put = Mutation::new(MutationKind::Put, row.clone());
+///     put.cells.push(Cell::put(row.as_bytes(), b"d", b"n", LATEST_TIMESTAMP, &n.to_be_bytes())?);
+///     buffer.mutate(put).await?;
+/// }
+/// if let Err(failed) = buffer.close().await {
+///     println!("{} mutations failed, the first: {}", failed.count, failed.first());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct BufferedMutator {
     inner: Arc<Inner>,
 }
@@ -138,7 +161,9 @@ impl Inner {
             }
             let mut buffer = self.buffer.lock();
             buffer.failed += 1;
-            if buffer.failures.len() < FAILURES_MAX {
+            let room = buffer.failures.len() < FAILURES_MAX && buffer.failed_bytes < self.settings.bytes;
+            if room || buffer.failures.is_empty() {
+                buffer.failed_bytes += weight(&failure.mutation);
                 buffer.failures.push(failure);
             }
         }
@@ -188,11 +213,11 @@ impl BufferedMutator {
     /// Invalid if the mutation is larger than the settings allow. Failures of sent mutations are not reported here.
     pub async fn mutate(&self, mutation: Mutation) -> Result<()> {
         let inner = &self.inner;
-        let bytes = mutation.cells.iter().map(|cell| cell.bytes().len()).sum::<usize>() + MUTATION_OVERHEAD;
+        let bytes = weight(&mutation);
         if bytes > inner.settings.max_mutation_bytes {
             let why = format!("mutation of {bytes} bytes is larger than {}", inner.settings.max_mutation_bytes);
-            let (table, row) = (inner.table.name().clone(), mutation.row.clone());
-            return Err(ClientError::new("buffer", Some(table), Some(row), 0, RpcError::invalid(why)));
+            let subject = Subject::new("buffer", Effect::Repeatable).table(self.name()).row(&mutation.row);
+            return Err(ClientError::new(subject, 0, false, RpcError::invalid(why)));
         }
         loop {
             {
@@ -244,6 +269,7 @@ impl BufferedMutator {
         let sending = runtime::task::spawn("buffered mutator", self.inner.clone().send(self.inner.take(), alone));
         sending.await.expect("a batch is sent without panic");
         let mut buffer = self.inner.buffer.lock();
+        buffer.failed_bytes = 0;
         let (failures, count) = (std::mem::take(&mut buffer.failures), std::mem::take(&mut buffer.failed));
         if failures.is_empty() { Ok(()) } else { Err(FlushError { failures, count }) }
     }
@@ -261,5 +287,14 @@ impl BufferedMutator {
 impl Drop for BufferedMutator {
     fn drop(&mut self) {
         self.inner.stop.signal();
+        let buffer = self.inner.buffer.lock();
+        if !buffer.mutations.is_empty() || buffer.failed > 0 {
+            let (table, unsent, failed) = (self.name(), buffer.mutations.len(), buffer.failed);
+            tracing::warn!(%table, unsent, failed, "a buffered mutator was dropped without being closed");
+        }
     }
+}
+
+fn weight(mutation: &Mutation) -> usize {
+    mutation.cells.iter().map(|cell| cell.bytes().len()).sum::<usize>() + MUTATION_OVERHEAD
 }

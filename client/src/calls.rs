@@ -57,14 +57,22 @@ impl Calls {
         self.nonces.fetch_add(1, Ordering::Relaxed).max(1)
     }
 
-    /// Makes a call; an answer that does not come in time may stand for work that was done.
+    /// The monotonic time.
+    pub fn now(&self) -> Duration {
+        self.runtime.clock.monotonic()
+    }
+
+    /// Makes a call. An answer that does not come in time may stand for work that was done; a connection that does not, not.
     pub async fn call(&self, address: &str, mut call: Call, limit: Duration) -> Result<Reply, RpcError> {
-        call.timeout = Some(limit);
-        let (service, method) = (call.service.clone(), call.method.clone());
-        let work = async { self.connector.connect(address).await?.call(call).await };
-        within(&*self.runtime.clock, limit, work).await.unwrap_or_else(|| {
-            let why = format!("no answer to {service}.{method} from {address} within {limit:?}");
-            Err(RpcError::new(ErrorKind::Unknown, why))
+        let clock = &*self.runtime.clock;
+        let start = clock.monotonic();
+        let server = within(clock, limit, self.connector.connect(address)).await.unwrap_or_else(|| {
+            Err(RpcError::new(ErrorKind::Unavailable, format!("no connection to {address} within {limit:?}")))
+        })?;
+        let left = limit.saturating_sub(clock.monotonic().saturating_sub(start));
+        call.timeout = Some(left);
+        within(clock, left, server.call(call)).await.unwrap_or_else(|| {
+            Err(RpcError::new(ErrorKind::Unknown, format!("no answer from {address} within {limit:?}")))
         })
     }
 

@@ -14,9 +14,9 @@ use crate::Result;
 use crate::admin::Admin;
 use crate::buffered::{BufferSettings, BufferedMutator};
 use crate::calls::{Calls, Settings};
-use crate::error::ClientError;
+use crate::error::{ClientError, Effect, Subject};
 use crate::location::Cluster;
-use crate::retry::{Retry, Subject};
+use crate::retry::Retry;
 use crate::table::Table;
 
 /// The port of a bootstrap address that names none.
@@ -32,7 +32,8 @@ pub struct ConnectionBuilder {
 }
 
 impl ConnectionBuilder {
-    /// How long an operation may take with all its attempts; default 60 s.
+    /// How long an operation may take with all its attempts; default 60 s. Of a scan: how long the next rows may take.
+    /// Schema changes may wait longer, see [`ConnectionBuilder::procedure_timeout`].
     pub fn timeout(mut self, timeout: Duration) -> ConnectionBuilder {
         self.settings.timeout = timeout;
         self
@@ -85,7 +86,7 @@ impl ConnectionBuilder {
         let connector =
             self.connector.unwrap_or_else(|| Arc::new(Connector::new(runtime.clone(), ConnectorSettings::default())));
         let cluster = Arc::new(Cluster::new(Calls::new(runtime, connector, self.settings, bootstrap)));
-        let mut retry = Retry::new(&cluster, Subject::new("connect"));
+        let mut retry = Retry::new(&cluster, Subject::new("connect", Effect::Read));
         loop {
             let request = Call::new(REGISTRY, "GetClusterId", &pb::GetClusterIdRequest {});
             let answer = cluster.calls.ask_registry(request, retry.call_limit()).await;

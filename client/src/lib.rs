@@ -22,12 +22,14 @@ pub mod scan;
 pub mod split;
 pub mod table;
 
-pub use admin::{Admin, ClusterStatus, Namespace, RegionLoad, RegionLocation, ServerLoad};
+pub use admin::{Admin, RegionLocation};
 pub use batch::{Action, ActionResult};
 pub use buffered::{BufferSettings, BufferedMutator, FlushError, MutationFailure};
 pub use connection::{Connection, ConnectionBuilder};
 pub use error::ClientError;
+pub use model::schema::Namespace;
 pub use protocol::meta::ServerName;
+pub use protocol::status::{ClusterStatus, RegionLoad, ServerLoad};
 pub use row::Row;
 pub use scan::RowStream;
 pub use table::Table;

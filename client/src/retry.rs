@@ -1,40 +1,22 @@
-//! When to try again: one deadline and a bound on attempts for an operation, and what an error says about a location.
+//! When to try again: one deadline and a bound on attempts for an operation.
+//!
+//! Always true
+//! - No attempt begins and no pause ends behind the deadline.
+//! - What must not happen twice is not tried again once servers may have forgotten its nonce.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::ErrorKind;
-use model::schema::TableName;
 use protocol::service::RpcError;
 use runtime::backoff::Backoff;
 
-use crate::error::ClientError;
+use crate::error::{ClientError, Effect, Subject};
 use crate::location::Cluster;
 
-/// What an operation is about, for its errors.
-#[derive(Clone, Debug)]
-pub(crate) struct Subject {
-    pub operation: &'static str,
-    pub table: Option<TableName>,
-    pub row: Option<Bytes>,
-}
-
-impl Subject {
-    pub fn new(operation: &'static str) -> Subject {
-        Subject { operation, table: None, row: None }
-    }
-
-    pub fn table(mut self, table: &TableName) -> Subject {
-        self.table = Some(table.clone());
-        self
-    }
-
-    pub fn row(mut self, row: &Bytes) -> Subject {
-        self.row = Some(row.clone());
-        self
-    }
-}
+/// How long after a lost answer its nonce is relied on. Servers keep nonces for 5 minutes.
+const NONCE_TIME: Duration = Duration::from_secs(240);
 
 /// The attempts of one operation.
 #[derive(Debug)]
@@ -44,22 +26,43 @@ pub(crate) struct Retry {
     end: Duration,
     attempts: u32,
     backoff: Backoff,
+    doubt: Doubt,
+}
+
+/// Whether, and since when, an attempt may have succeeded unheard.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Doubt(Option<Duration>);
+
+impl Doubt {
+    /// Takes in an attempt's failure.
+    pub fn note(&mut self, cause: &RpcError, now: Duration) {
+        if cause.kind == ErrorKind::Unknown {
+            self.0.get_or_insert(now);
+        }
+    }
+
+    /// Whether another attempt can help, and cannot harm. An unknown outcome is tried again: what must not happen twice
+    /// carries a nonce.
+    pub fn allows(&self, effect: Effect, cause: &RpcError, now: Duration) -> bool {
+        let forgotten = effect == Effect::Once && self.0.is_some_and(|since| now.saturating_sub(since) > NONCE_TIME);
+        may_retry(cause) && !forgotten
+    }
+
+    pub fn exists(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 impl Retry {
     pub fn new(cluster: &Arc<Cluster>, subject: Subject) -> Retry {
-        Retry::lasting(cluster, subject, cluster.calls.settings.timeout)
-    }
-
-    pub fn lasting(cluster: &Arc<Cluster>, subject: Subject, time: Duration) -> Retry {
-        let end = cluster.calls.runtime.clock.monotonic() + time;
+        let end = subject.end.unwrap_or_else(|| cluster.calls.now() + cluster.calls.settings.timeout);
         let backoff = Backoff::new(cluster.calls.settings.pause);
-        Retry { cluster: cluster.clone(), subject, end, attempts: 0, backoff }
+        Retry { cluster: cluster.clone(), subject, end, attempts: 0, backoff, doubt: Doubt::default() }
     }
 
     /// How long the operation may still take.
     pub fn remaining(&self) -> Duration {
-        self.end.saturating_sub(self.cluster.calls.runtime.clock.monotonic())
+        self.end.saturating_sub(self.cluster.calls.now())
     }
 
     /// How long one call may take.
@@ -69,12 +72,13 @@ impl Retry {
 
     /// The error that ends the operation.
     pub fn fail(&self, cause: RpcError) -> ClientError {
-        self.fail_for(self.subject.row.clone(), cause)
+        ClientError::new(self.subject.clone(), self.attempts.max(1), self.doubt.exists(), cause)
     }
 
     /// The error that ends the operation for one of its rows.
-    pub fn fail_for(&self, row: Option<Bytes>, cause: RpcError) -> ClientError {
-        ClientError::new(self.subject.operation, self.subject.table.clone(), row, self.attempts.max(1), cause)
+    pub fn fail_for(&self, row: &Bytes, effect: Effect, doubt: Doubt, cause: RpcError) -> ClientError {
+        let subject = Subject { effect, ..self.subject.clone().row(row) };
+        ClientError::new(subject, self.attempts.max(1), doubt.exists(), cause)
     }
 
     /// Something went well: pauses start small again.
@@ -85,34 +89,43 @@ impl Retry {
 
     /// An attempt failed: pauses, or says that it is over.
     pub async fn again(&mut self, cause: RpcError) -> Result<(), ClientError> {
-        self.attempts += 1;
-        if !may_retry(&cause) || self.attempts >= self.cluster.calls.settings.attempts {
+        let now = self.cluster.calls.now();
+        self.doubt.note(&cause, now);
+        if !self.doubt.allows(self.subject.effect, &cause, now) {
+            self.attempts += 1;
             return Err(self.fail(cause));
+        }
+        self.pause_after(cause).await.map_err(|cause| self.fail(cause))
+    }
+
+    /// Pauses before the next attempt; the failure that ends the operation if there is none.
+    pub async fn pause_after(&mut self, cause: RpcError) -> Result<(), RpcError> {
+        self.attempts += 1;
+        if self.attempts >= self.cluster.calls.settings.attempts {
+            return Err(cause);
         }
         if self.attempts > 1
             && matches!(cause.kind, ErrorKind::NotServing | ErrorKind::Moved)
             && let Some(table) = self.subject.table.as_ref().filter(|table| !table.is_meta())
             && let Ok(false) = self.cluster.may_be_served(table, self.call_limit()).await
         {
-            let cause = RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled."));
-            return Err(self.fail(cause));
+            return Err(RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled.")));
         }
         let pause = if retry_at_once(&cause) { Duration::ZERO } else { self.pause() };
         if pause >= self.remaining() {
-            return Err(self.fail(cause));
+            return Err(cause);
         }
         tracing::debug!(operation = self.subject.operation, attempt = self.attempts, error = %cause, "will try again");
         self.cluster.calls.runtime.clock.sleep(pause).await;
         Ok(())
     }
 
-    /// The next pause, for whoever polls.
-    pub fn pause(&mut self) -> Duration {
+    fn pause(&mut self) -> Duration {
         self.backoff.next(&*self.cluster.calls.runtime.random)
     }
 }
 
-/// Whether another attempt can help. An unknown outcome is tried again: what must not happen twice carries a nonce.
+/// Whether another attempt can help.
 pub(crate) fn may_retry(cause: &RpcError) -> bool {
     cause.kind.is_retriable() || matches!(cause.kind, ErrorKind::Unknown | ErrorKind::Fenced)
 }

@@ -27,8 +27,9 @@ use runtime::clock::within;
 use tokio::sync::mpsc;
 
 use crate::Result;
+use crate::error::Subject;
 use crate::location::{Cluster, Location, Seek};
-use crate::retry::{Retry, Subject, may_retry};
+use crate::retry::{Retry, may_retry};
 use crate::row::Row;
 
 /// Bytes per response unless the scan says otherwise.
@@ -64,8 +65,8 @@ impl std::fmt::Debug for RowStream {
 }
 
 impl RowStream {
-    pub(crate) fn new(cluster: Arc<Cluster>, table: TableName, scan: Scan) -> RowStream {
-        RowStream { ready: VecDeque::new(), state: State::New(Box::new(Driver::new(cluster, table, scan))) }
+    pub(crate) fn new(cluster: Arc<Cluster>, subject: Subject, table: TableName, scan: Scan) -> RowStream {
+        RowStream { ready: VecDeque::new(), state: State::New(Box::new(Driver::new(cluster, subject, table, scan))) }
     }
 
     /// The next row; `None` at the end. Dropping the future loses nothing.
@@ -158,6 +159,7 @@ impl Drop for Scanner {
 /// Where the scan stands, and its open scanner.
 struct Driver {
     cluster: Arc<Cluster>,
+    subject: Subject,
     table: TableName,
     /// The scan as it was asked for; `start_row` moves with what was given.
     scan: Scan,
@@ -178,7 +180,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(cluster: Arc<Cluster>, table: TableName, mut scan: Scan) -> Driver {
+    fn new(cluster: Arc<Cluster>, subject: Subject, table: TableName, mut scan: Scan) -> Driver {
         scan.max_result_size.get_or_insert(RESULT_BYTES);
         scan.batch = scan.batch.filter(|batch| *batch > 0);
         scan.limit = scan.limit.filter(|limit| *limit > 0);
@@ -197,6 +199,7 @@ impl Driver {
             finished: nothing,
             read_point: scan.mvcc_read_point,
             cluster,
+            subject,
             table,
             scan,
             scanner: None,
@@ -250,16 +253,20 @@ impl Driver {
         }
     }
 
+    /// Attempts at the next answer.
+    fn retry(&self) -> Retry {
+        Retry::new(&self.cluster, self.subject.clone().row(&self.scan.start_row))
+    }
+
     /// The next rows: some, unless the scan is finished.
     async fn fetch(&mut self) -> Result<Vec<Row>> {
-        let subject = Subject::new("scan").table(&self.table);
-        let mut retry = Retry::new(&self.cluster, subject.clone().row(&self.scan.start_row));
+        let mut retry = self.retry();
         let mut rows = Vec::new();
         while !self.finished {
             match self.step(retry.call_limit(), &mut rows).await {
                 Ok(()) if rows.is_empty() => {
                     // The region had nothing, or the server needs more time: it answered all the same.
-                    retry = Retry::new(&self.cluster, subject.clone().row(&self.scan.start_row));
+                    retry = self.retry();
                 }
                 Ok(()) => break,
                 Err(cause) => {

@@ -11,13 +11,14 @@ use protocol::messages as pb;
 use protocol::mutation::{condition_to, mutation_to};
 use protocol::query::get_to;
 use protocol::result::result_from;
-use protocol::service::{CLIENT, Call, Reply, RpcError};
+use protocol::service::{CLIENT, Call, Reply};
 use runtime::clock::Clock;
 
 use crate::Result;
 use crate::batch::{Action, ActionResult, Batch, needs_nonce};
-use crate::location::{Cluster, Location, Seek, TableLocations};
-use crate::retry::{Retry, Subject};
+use crate::error::{ClientError, Effect, Subject};
+use crate::location::{Cluster, Seek, TableLocations};
+use crate::retry::Retry;
 use crate::row::Row;
 use crate::scan::RowStream;
 
@@ -46,13 +47,13 @@ impl Table {
     /// Calls the server that holds the row, again and again while that can help.
     async fn call_row(
         &self,
-        operation: &'static str,
+        subject: &Subject,
         row: &Bytes,
-        build: impl Fn(&Location) -> Call + Send + Sync,
+        mut build: impl FnMut(pb::RegionSpecifier) -> Call + Send,
     ) -> Result<Reply> {
         let seek = Seek::Row(row.clone());
         let cluster = &self.cluster;
-        let mut retry = Retry::new(cluster, Subject::new(operation).table(&self.name).row(row));
+        let mut retry = Retry::new(cluster, subject.clone());
         loop {
             let limit = retry.call_limit();
             let located = match self.locations.cached(&seek) {
@@ -60,41 +61,45 @@ impl Table {
                 None => cluster.locate(&self.name, &seek, limit).await,
             };
             let cause = match located {
-                Ok(location) => match cluster.calls.call(&location.address, build(&location), limit).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(cause) => {
-                        cluster.heed(&location, &cause);
-                        cause
+                Ok(location) => {
+                    let call = build(location.specifier());
+                    match cluster.calls.call(&location.address, call, retry.call_limit()).await {
+                        Ok(reply) => return Ok(reply),
+                        Err(cause) => {
+                            cluster.heed(&location, &cause);
+                            cause
+                        }
                     }
-                },
+                }
                 Err(cause) => cause,
             };
             retry.again(cause).await?;
         }
     }
 
-    /// Turns an answer's defects into an error of the operation.
-    fn read<T>(&self, operation: &'static str, row: &Bytes, read: impl FnOnce() -> Result<T, RpcError>) -> Result<T> {
-        let subject = Subject::new(operation).table(&self.name).row(row);
-        read().map_err(|cause| Retry::new(&self.cluster, subject).fail(cause))
+    fn subject(&self, operation: &'static str, effect: Effect, row: &Bytes) -> Subject {
+        Subject::new(operation, effect).table(&self.name).row(row)
     }
 
-    async fn get_result(&self, operation: &'static str, get: &Get) -> Result<(Option<bool>, Row)> {
-        let message = get_to(get);
-        let build = |location: &Location| {
-            Call::new(CLIENT, "Get", &pb::GetRequest { region: location.specifier(), get: message.clone() })
+    async fn get_result(&self, operation: &'static str, get: pb::Get, row: &Bytes) -> Result<(Option<bool>, Row)> {
+        let mut request = pb::GetRequest { region: pb::RegionSpecifier::default(), get };
+        let build = |region| {
+            request.region = region;
+            Call::new(CLIENT, "Get", &request)
         };
-        let reply = self.call_row(operation, &get.row, build).await?;
-        self.read(operation, &get.row, || {
+        let subject = self.subject(operation, Effect::Read, row);
+        let reply = self.call_row(&subject, row, build).await?;
+        let read = || {
             let result = reply.decode::<pb::GetResponse>()?.result.unwrap_or_default();
             let cells = result_from(&result, &mut CellBlock::new(reply.cells.clone()))?;
             Ok((result.exists, Row::of(cells)))
-        })
+        };
+        read().map_err(|cause| ClientError::new(subject, 1, false, cause))
     }
 
     /// Reads a row; one that does not exist is empty.
     pub async fn get(&self, get: &Get) -> Result<Row> {
-        Ok(self.get_result("get", get).await?.1)
+        Ok(self.get_result("get", get_to(get), &get.row).await?.1)
     }
 
     /// Reads rows, those of one server with one call; the answers stand in the order of the gets.
@@ -106,8 +111,8 @@ impl Table {
 
     /// Whether the get would find a cell.
     pub async fn exists(&self, get: &Get) -> Result<bool> {
-        let get = Get { existence_only: true, ..get.clone() };
-        let (exists, row) = self.get_result("exists", &get).await?;
+        let message = pb::Get { existence_only: Some(true), ..get_to(get) };
+        let (exists, row) = self.get_result("exists", message, &get.row).await?;
         Ok(exists.unwrap_or(!row.is_empty()))
     }
 
@@ -115,36 +120,37 @@ impl Table {
     pub async fn mutate(&self, mutation: Mutation) -> Result<Row> {
         let operation = name_of(mutation.kind);
         let mut block = BytesMut::new();
-        let nonce = needs_nonce(&mutation).then(|| self.cluster.calls.nonce());
-        let message = mutation_to(&mutation, nonce, &mut block);
-        let (_, row) = self.send_mutation(operation, &mutation.row, message, block.freeze(), None).await?;
-        Ok(row)
+        let once = needs_nonce(&mutation);
+        let message = mutation_to(&mutation, once.then(|| self.cluster.calls.nonce()), &mut block);
+        let effect = if once { Effect::Once } else { Effect::Repeatable };
+        let subject = self.subject(operation, effect, &mutation.row);
+        Ok(self.send_mutation(subject, &mutation.row, message, block.freeze(), None).await?.1)
     }
 
     async fn send_mutation(
         &self,
-        operation: &'static str,
+        subject: Subject,
         row: &Bytes,
         mutation: pb::MutationProto,
         cells: Bytes,
         condition: Option<pb::Condition>,
     ) -> Result<(bool, Row)> {
-        let build = |location: &Location| {
-            let request = pb::MutateRequest {
-                region: location.specifier(),
-                mutation: mutation.clone(),
-                condition: condition.clone(),
-                nonce_group: Some(self.cluster.calls.nonce_group),
-            };
+        let nonce_group = Some(self.cluster.calls.nonce_group);
+        let mut request =
+            pb::MutateRequest { region: pb::RegionSpecifier::default(), mutation, condition, nonce_group };
+        let build = |region| {
+            request.region = region;
             Call { cells: cells.clone(), ..Call::new(CLIENT, "Mutate", &request) }
         };
-        let reply = self.call_row(operation, row, build).await?;
-        self.read(operation, row, || {
+        let reply = self.call_row(&subject, row, build).await?;
+        let read = || {
             let answer: pb::MutateResponse = reply.decode()?;
             let mut block = CellBlock::new(reply.cells.clone());
             let cells = answer.result.map(|result| result_from(&result, &mut block)).transpose()?;
             Ok((answer.processed.unwrap_or(true), Row::of(cells.unwrap_or_default())))
-        })
+        };
+        // It was done, but what was answered cannot be read.
+        read().map_err(|cause| ClientError::new(subject, 1, true, cause))
     }
 
     /// Changes rows, those of one server with one call. Each mutation succeeds or fails by itself, and the answers
@@ -184,8 +190,8 @@ impl Table {
             let mut block = BytesMut::new();
             let message = mutation_to(mutation, Some(self.cluster.calls.nonce()), &mut block);
             let condition = condition_to(check.row.clone(), &check.condition);
-            let operation = "check and mutate";
-            return self.send_mutation(operation, &check.row, message, block.freeze(), Some(condition)).await;
+            let subject = self.subject("check and mutate", Effect::Once, &check.row);
+            return self.send_mutation(subject, &check.row, message, block.freeze(), Some(condition)).await;
         }
         let answer = self.one("check and mutate", Action::CheckAndMutate(check)).await?;
         Ok((answer.processed.unwrap_or(false), answer.row))
@@ -193,7 +199,8 @@ impl Table {
 
     /// Reads a range of rows. Nothing is sent before the first row is asked for.
     pub fn scan(&self, scan: Scan) -> RowStream {
-        RowStream::new(self.cluster.clone(), self.name.clone(), scan)
+        let subject = Subject::new("scan", Effect::Read).table(&self.name);
+        RowStream::new(self.cluster.clone(), subject, self.name.clone(), scan)
     }
 }
 

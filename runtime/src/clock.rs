@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -77,8 +78,13 @@ impl Clock for ManualClock {
     }
 }
 
-/// Waits for a future, at most so long. `None` means the time is over; the future is dropped.
+/// Waits for a future, at most so long. `None` means the time is over; the future is dropped. What is ready at once costs
+/// no timer.
 pub async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    if let Poll::Ready(output) = futures::poll!(future.as_mut()) {
+        return Some(output);
+    }
     tokio::select! {
         biased;
         output = future => Some(output),

@@ -93,6 +93,8 @@ pub enum Format {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// HBase's shell: tables, rows, administration
+    Shell(crate::shell::Flags),
     /// Look into files, without changing anything
     Inspect {
         /// What to look into

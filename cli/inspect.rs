@@ -19,6 +19,9 @@ use crate::failure::Failure;
 /// Memory for blocks while a file is read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
 
+/// The HBase whose semantics, messages and store files these are.
+pub const HBASE_LEVEL: &str = "2.6.1";
+
 /// Prints the version.
 pub fn version(format: Format) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
@@ -26,7 +29,7 @@ pub fn version(format: Format) -> Result<(), Failure> {
         Format::Table => println!("ferrobase {version}"),
         _ => println!(
             "{}",
-            json!({"version": version, "hbase": "2.6.1", "formats": {"hfile": "3.3", "log": 1, "manifest": 1}})
+            json!({"version": version, "hbase": HBASE_LEVEL, "formats": {"hfile": "3.3", "log": 1, "manifest": 1}})
         ),
     }
     Ok(())

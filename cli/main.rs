@@ -5,6 +5,7 @@ mod bench;
 mod failure;
 mod inspect;
 mod logging;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ fn run() -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let format = arguments.global.format;
     match &arguments.command {
+        Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),
         Command::Inspect { what } => runtime.block_on(inspect::run(what, format)),

@@ -118,7 +118,7 @@ impl Server {
         let status = self.connection.admin().cluster_status().await?;
         let regions = status.servers.iter().flat_map(|server| &server.regions);
         let files =
-            regions.filter(|region| region.name.starts_with(prefix.as_bytes())).map(|region| region.store_files);
+            regions.filter(|region| region.region.starts_with(prefix.as_bytes())).map(|region| region.store_files);
         Ok(files.max().unwrap_or(0))
     }
 

@@ -96,10 +96,7 @@ impl RegionServer {
                 result.processed = processed;
                 result.result_or_exception = entries;
             }
-            Err(error) => {
-                self.counts.failure(error.kind);
-                result.exception = Some(errors::pair(&error));
-            }
+            Err(error) => result.exception = Some(errors::pair(&error)),
         }
         (result, block.freeze())
     }
@@ -123,7 +120,7 @@ impl RegionServer {
         }
         let count = changes.len();
         let answers = changes.iter().any(is_change);
-        self.count_writes(hosted, part.condition.is_some(), &changes);
+        hosted.writes.fetch_add(count as u64, Ordering::Relaxed);
         let outcome = match &part.condition {
             None => hosted.region.mutate(changes, last_nonce).await,
             Some(condition) => {
@@ -170,21 +167,10 @@ impl RegionServer {
                     done
                 }
             };
-            self.set(&mut entries[at], done);
+            set(&mut entries[at], done);
         }
         self.run(hosted, writes, answered, &mut entries, block).await;
         entries
-    }
-
-    fn set(&self, entry: &mut pb::ResultOrException, done: Result<pb::Result, RpcError>) {
-        match done {
-            Ok(result) => entry.result = Some(result),
-            Err(error) => {
-                self.counts.failure(error.kind);
-                entry.result = None;
-                entry.exception = Some(errors::pair(&error));
-            }
-        }
     }
 
     /// Whether the answer may still grow.
@@ -210,10 +196,10 @@ impl RegionServer {
             return;
         }
         if let Err(error) = self.has_room(answered) {
-            writes.iter().for_each(|(at, ..)| self.set(&mut entries[*at], Err(error.clone())));
+            writes.iter().for_each(|(at, ..)| set(&mut entries[*at], Err(error.clone())));
             return;
         }
-        writes.iter().for_each(|(_, change, _)| self.count_writes(hosted, false, std::slice::from_ref(change)));
+        hosted.writes.fetch_add(writes.len() as u64, Ordering::Relaxed);
         let changes: HashMap<usize, bool> = writes.iter().map(|(at, change, _)| (*at, is_change(change))).collect();
         let mut outcomes = write_rows(hosted, writes).await;
         outcomes.sort_by_key(|(at, _)| *at);
@@ -226,9 +212,9 @@ impl RegionServer {
                     Ok(result)
                 }
                 Ok(_) => Ok(pb::Result::default()),
-                Err(error) => Err(errors::in_multi(self.failure(hosted, error))),
+                Err(error) => Err(self.failure(hosted, error)),
             };
-            self.set(&mut entries[at], done);
+            set(&mut entries[at], done);
         }
     }
 }
@@ -267,6 +253,16 @@ fn is_change(change: &Mutation) -> bool {
 
 fn entry(index: Option<u32>) -> pb::ResultOrException {
     pb::ResultOrException { index, result: Some(pb::Result::default()), ..pb::ResultOrException::default() }
+}
+
+fn set(entry: &mut pb::ResultOrException, done: Result<pb::Result, RpcError>) {
+    match done {
+        Ok(result) => entry.result = Some(result),
+        Err(error) => {
+            entry.result = None;
+            entry.exception = Some(errors::pair(&errors::in_multi(error)));
+        }
+    }
 }
 
 /// Blocks behind each other; the usual single one is not copied.

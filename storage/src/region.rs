@@ -12,7 +12,6 @@
 //! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it.
 
 mod counters;
-mod load;
 mod open;
 mod persist;
 mod prepare;
@@ -47,7 +46,6 @@ use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
 pub use counters::RegionCounters;
-pub use load::StoreLoad;
 pub use read::RegionScanner;
 pub use write::Outcome;
 
@@ -112,12 +110,6 @@ struct StoreVersion {
     files: Vec<Arc<StoreFile>>,
 }
 
-impl StoreVersion {
-    fn memtable_bytes(&self) -> u64 {
-        self.active.bytes() + self.frozen.iter().map(|table| table.bytes()).sum::<u64>()
-    }
-}
-
 type Version = BTreeMap<Bytes, StoreVersion>;
 
 /// See the module's text.
@@ -165,7 +157,10 @@ impl Region {
     /// Bytes in memtables.
     pub fn memtable_bytes(&self) -> u64 {
         let version = self.version.read().clone();
-        version.values().map(StoreVersion::memtable_bytes).sum()
+        version
+            .values()
+            .map(|store| store.active.bytes() + store.frozen.iter().map(|table| table.bytes()).sum::<u64>())
+            .sum()
     }
 
     /// Whether the memtables have reached the size to be flushed.

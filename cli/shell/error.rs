@@ -1,0 +1,66 @@
+//! How a command fails.
+
+use std::io;
+
+use client::ClientError;
+use model::ErrorKind;
+
+/// What commands return.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// Why a command did not finish.
+#[derive(Debug)]
+pub enum Failure {
+    /// Found here: said as it is.
+    Says(String),
+    /// The cluster's answer.
+    Client(ClientError),
+    /// Results cannot be written, for example because the reader has gone.
+    Output(io::Error),
+    /// Ctrl-C.
+    Interrupted,
+    /// `exit`.
+    Exit(u8),
+}
+
+impl Failure {
+    /// A failure found here.
+    pub fn says(message: impl Into<String>) -> Failure {
+        Failure::Says(message.into())
+    }
+
+    /// Whether the cluster could not be reached.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Failure::Client(error) if error.kind() == ErrorKind::Unavailable)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        Failure::Client(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+/// What is printed behind `ERROR: `. `subject` is the command's first argument.
+pub fn message(failure: &Failure, subject: &str) -> String {
+    let error = match failure {
+        Failure::Says(message) => return message.clone(),
+        Failure::Output(error) => return error.to_string(),
+        Failure::Interrupted => return "interrupted".to_owned(),
+        Failure::Exit(_) => return String::new(),
+        Failure::Client(error) => error,
+    };
+    match error.class() {
+        "TableNotFoundException" => format!("Unknown table {subject}!"),
+        "TableExistsException" => format!("Table already exists: {subject}!"),
+        "NamespaceNotFoundException" if !error.message().is_empty() => format!("Unknown namespace {subject}!"),
+        "NamespaceExistException" => format!("Namespace already exists: {subject}!"),
+        _ => error.to_string(),
+    }
+}

@@ -21,6 +21,7 @@ where
     one_of_many_swaps_wins_each_version(make().await).await;
     logs_have_one_writer(&*make().await).await;
     listings_show_blobs_and_logs(&*make().await).await;
+    what_is_unfinished_is_found_and_can_be_abandoned(&*make().await).await;
     bad_keys_and_heads_are_refused(&*make().await).await;
     a_root_has_one_holder(&*make().await).await;
 }
@@ -61,6 +62,32 @@ async fn blobs_are_invisible_until_finished(fs: &dyn Filesystem) {
     assert_eq!(fs.size("x/z").await.expect("size"), None);
 }
 
+async fn what_is_unfinished_is_found_and_can_be_abandoned(fs: &dyn Filesystem) {
+    let names = async |folder| {
+        let mut names: Vec<String> =
+            fs.unfinished(folder).await.expect("list").into_iter().map(|unfinished| unfinished.path).collect();
+        names.sort();
+        names
+    };
+    let begin = async |path| {
+        let mut writer = fs.create_blob(path).await.expect("create");
+        writer.write("12".into()).await.expect("write");
+        writer
+    };
+    let (done, given_up, abandoned) = (begin("x/y/1").await, begin("x/y/2").await, begin("x/z").await);
+    assert_eq!(names("x").await, ["x/y/1", "x/y/2", "x/z"]);
+    assert_eq!(names("x/y").await, ["x/y/1", "x/y/2"]);
+    done.finish().await.expect("finish");
+    given_up.abort().await;
+    let [left] = &fs.unfinished("x").await.expect("list")[..] else { panic!("one is left") };
+    fs.abandon(left).await.expect("abandon");
+    fs.abandon(left).await.expect("gone is fine");
+    assert!(abandoned.finish().await.is_err(), "an abandoned writer cannot finish");
+    assert!(names("x").await.is_empty());
+    assert_eq!(fs.size("x/z").await.expect("size"), None);
+    assert_eq!(fs.list("x").await.expect("list").len(), 1);
+}
+
 async fn reads_are_cut_at_the_end(fs: &dyn Filesystem) {
     fs.put_if_absent("r", "0123456789".into()).await.expect("put");
     assert_eq!(fs.read_at("r", 8, 5).await.expect("read"), "89");
@@ -89,6 +116,7 @@ async fn one_of_many_puts_wins(fs: Arc<dyn Filesystem>) {
 }
 
 async fn registers_change_by_version_only(fs: &dyn Filesystem) {
+    assert_eq!(fs.register_read_settled("reg").await.expect("read"), None);
     assert_eq!(fs.register_read("t/r").await.expect("read"), None);
     let CreateOutcome::Created(first) = fs.register_create("t/r", "live,1", "body".into()).await.expect("create")
     else {

@@ -43,7 +43,7 @@ pub struct Fault {
 #[derive(Debug, Default)]
 struct State {
     steps: u64,
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     stopped: bool,
     count_reads: bool,
     /// Durable length of each log.
@@ -60,6 +60,7 @@ struct Shared {
 impl Shared {
     fn stop(&self, state: &mut State, torn: Option<&str>) {
         state.stopped = true;
+        self.root.crash();
         for (path, synced) in &state.synced {
             let len = self.root.log_len(path).unwrap_or(0);
             let keep = if torn == Some(path) { synced + len.saturating_sub(*synced).div_ceil(2) } else { *synced };
@@ -87,7 +88,7 @@ impl Shared {
         let number = state.steps;
         state.steps += 1;
         state.names.push(format!("{what} {path}"));
-        let Some(fault) = state.fault.filter(|fault| fault.step == number) else {
+        let Some(fault) = state.faults.iter().copied().find(|fault| fault.step == number) else {
             return work(&mut state, false).expect("only a torn step gives no answer");
         };
         match fault.effect {
@@ -133,7 +134,12 @@ impl FaultyFilesystem {
 
     /// Plans a fault; replaces an earlier plan.
     pub fn plan(&self, fault: Fault) {
-        self.0.state.lock().fault = Some(fault);
+        self.plan_all(vec![fault]);
+    }
+
+    /// Plans several faults at different steps; replaces an earlier plan.
+    pub fn plan_all(&self, faults: Vec<Fault>) {
+        self.0.state.lock().faults = faults;
     }
 
     /// Steps counted so far.
@@ -258,6 +264,15 @@ impl Filesystem for FaultyFilesystem {
         self.0.root.list(folder).await
     }
 
+    async fn unfinished(&self, folder: &str) -> Result<Vec<Unfinished>> {
+        self.0.check("list unfinished", folder)?;
+        self.0.root.unfinished(folder).await
+    }
+
+    async fn abandon(&self, unfinished: &Unfinished) -> Result<()> {
+        self.0.whole("abandon", &unfinished.path, self.0.root.abandon(unfinished))
+    }
+
     async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {
         self.0.whole("register create", path, self.0.root.register_create(path, head, body))
     }
@@ -265,6 +280,10 @@ impl Filesystem for FaultyFilesystem {
     async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>> {
         self.0.check("register read", path)?;
         self.0.root.register_read(path).await
+    }
+
+    async fn register_read_settled(&self, path: &str) -> Result<Option<RegisterValue>> {
+        self.register_read(path).await
     }
 
     async fn register_swap(

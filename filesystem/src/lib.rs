@@ -107,6 +107,15 @@ pub struct Entry {
     pub size: u64,
 }
 
+/// What a writer that neither finished nor gave up has left; perhaps it still lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The key that was to be made: of a blob, or of a register.
+    pub path: String,
+    /// Where it lies until then; only the back end knows what that means.
+    pub(crate) aside: String,
+}
+
 /// Writes one blob; nothing is visible before [`BlobWriter::finish`].
 #[async_trait]
 pub trait BlobWriter: Send + Debug {
@@ -159,11 +168,19 @@ pub trait Filesystem: Send + Sync + Debug {
     async fn rename(&self, from: &str, to: &str) -> Result<PutOutcome>;
     /// Blobs and logs below a folder, at any depth. Maintenance only: never on the serving path.
     async fn list(&self, folder: &str) -> Result<Vec<Entry>>;
+    /// What writers have begun below a folder, at any depth, and not finished. Maintenance only.
+    async fn unfinished(&self, folder: &str) -> Result<Vec<Unfinished>>;
+    /// Removes what such a writer has left; if it still lives, it cannot finish any more. Finished meanwhile or gone is fine.
+    async fn abandon(&self, unfinished: &Unfinished) -> Result<()>;
 
     /// Creates a register.
     async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome>;
     /// Reads a register; `None` if absent.
     async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>>;
+    /// Reads a register, and what it reads is never taken back by a crash: to be used before deleting on its word.
+    async fn register_read_settled(&self, path: &str) -> Result<Option<RegisterValue>> {
+        self.register_read(path).await
+    }
     /// Swaps a register's value if it still is `expected`; body `None` keeps the body.
     async fn register_swap(
         &self,

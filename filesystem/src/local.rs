@@ -1,7 +1,7 @@
 //! A folder on one machine's disk. Not for NFS: the page cache of this machine is the shared truth.
 //!
 //! Always true
-//! - An object is written aside as `tmp.<token>`, synced, given its name without overwriting, and its folder is synced.
+//! - An object is written aside as `tmp.<token>.<name>`, synced, given its name without overwriting, and its folder is synced.
 //! - Registers are pointer files changed by rename (`docs/formats/register.md`).
 //! - System calls run on threads made for blocking, never on the async workers.
 
@@ -57,6 +57,12 @@ impl LocalFilesystem {
     fn token(&self) -> String {
         format!("{:032x}", self.random.next_u128())
     }
+}
+
+/// The name beside `target` under which it is made.
+fn aside(target: &Path, token: &str) -> PathBuf {
+    let name = target.file_name().and_then(|name| name.to_str()).filter(|name| name.len() <= 200).unwrap_or_default();
+    target.with_file_name(format!("tmp.{token}.{name}"))
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
@@ -150,14 +156,16 @@ impl BlobWriter for LocalBlobWriter {
     async fn finish(mut self: Box<Self>) -> Result<u64> {
         let file = self.file.take().expect("open until finish or abort");
         let (aside, target) = (self.aside.clone(), self.target.clone());
-        let done = blocking(move || -> io::Result<()> {
+        let done = blocking(move || -> io::Result<io::Result<()>> {
             file.sync_all()?;
             rename_new(&aside, &target)?;
-            sync_folder(target.parent().expect("a key has a folder"))
+            Ok(sync_folder(target.parent().expect("a key has a folder")))
         })
         .await;
         match done {
-            Ok(()) => Ok(self.len),
+            Ok(Ok(())) => Ok(self.len),
+            // The name stands; what a crash leaves is unknown.
+            Ok(Err(error)) => Err(Error::new(ErrorKind::Unknown, &self.path, format!("sync after finishing: {error}"))),
             Err(error) => {
                 let _ = fs::remove_file(&self.aside); // garbage at worst
                 Err(Error::io(&self.path, "finish", error))
@@ -328,6 +336,40 @@ fn walk(root: &Path, folder: &Path, out: &mut Vec<Entry>) -> io::Result<()> {
     Ok(())
 }
 
+fn walk_unfinished(root: &Path, folder: &Path, out: &mut Vec<Unfinished>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if let Some((_, name)) = name.to_str().and_then(|name| name.strip_prefix("tmp.")?.split_once('.')) {
+            let key = |path: &Path| path.strip_prefix(root).map(|key| key.to_string_lossy().into_owned());
+            if let (Ok(aside), Ok(target)) = (key(&path), key(&path.with_file_name(name)))
+                && !name.is_empty()
+            {
+                out.push(Unfinished { path: target, aside });
+            }
+        } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            walk_unfinished(root, &path, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// The bodies in a register's directory.
+fn bodies(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with("b.")) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
 #[async_trait]
 impl Filesystem for LocalFilesystem {
     async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome> {
@@ -346,7 +388,7 @@ impl Filesystem for LocalFilesystem {
     async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>> {
         let target = self.at(path)?;
         let folder = target.parent().expect("a key has a folder").to_owned();
-        let aside = folder.join(format!("tmp.{}", self.token()));
+        let aside = aside(&target, &self.token());
         let (root, opened) = (self.root.clone(), aside.clone());
         let file = blocking(move || {
             make_folder(&root, &folder)?;
@@ -417,6 +459,27 @@ impl Filesystem for LocalFilesystem {
         Ok(entries)
     }
 
+    async fn unfinished(&self, folder: &str) -> Result<Vec<Unfinished>> {
+        let target = self.at(folder)?;
+        let root = self.root.clone();
+        let found = blocking(move || {
+            let mut out = Vec::new();
+            walk_unfinished(&root, &target, &mut out).map(|()| out)
+        });
+        found.await.map_err(|error| Error::io(folder, "list", error))
+    }
+
+    async fn abandon(&self, unfinished: &Unfinished) -> Result<()> {
+        let aside = self.root.join(&unfinished.aside);
+        let gone = blocking(move || if aside.is_dir() { fs::remove_dir_all(&aside) } else { fs::remove_file(&aside) });
+        match gone.await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(&unfinished.path, "remove what was left unfinished", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {
         check_head(path, head)?;
         let target = self.at(path)?;
@@ -425,7 +488,7 @@ impl Filesystem for LocalFilesystem {
         let (root, version, key) = (self.root.clone(), Version(name.clone()), path.to_owned());
         blocking(move || {
             let folder = target.parent().expect("a key has a folder");
-            let aside = folder.join(format!("tmp.{token}"));
+            let aside = aside(&target, &token);
             let made = make_folder(&root, folder).and_then(|()| {
                 fs::create_dir(&aside)?;
                 write_body(&aside, &btoken, &body)?;
@@ -464,6 +527,20 @@ impl Filesystem for LocalFilesystem {
         Ok(blocking(move || read_register(&target, &key)).await?.map(value))
     }
 
+    async fn register_read_settled(&self, path: &str) -> Result<Option<RegisterValue>> {
+        let target = self.at(path)?;
+        let key = path.to_owned();
+        let read = blocking(move || {
+            let found = read_register(&target, &key)?;
+            if found.is_some() {
+                // A swap that has renamed may not have synced yet.
+                sync_folder(&target).map_err(|error| Error::io(&key, "sync the register", error))?;
+            }
+            Ok(found)
+        });
+        Ok(read.await?.map(value))
+    }
+
     async fn register_swap(
         &self,
         path: &str,
@@ -493,19 +570,23 @@ impl Filesystem for LocalFilesystem {
                     }
                 }
             }
+            // Bodies that lie here before the rename are named by the old value or by swaps that expect it or an older one, and so are
+            // refused from then on.
+            let mine = folder.join(format!("b.{btoken}"));
+            let old_bodies = if body.is_some() { bodies(&folder).unwrap_or_default() } else { Vec::new() };
             match fs::rename(folder.join(&old.name), folder.join(&name)) {
                 Ok(()) => {
                     sync_folder(&folder).map_err(|error| {
                         Error::new(ErrorKind::Unknown, &key, format!("sync after swapping the register: {error}"))
                     })?;
-                    if body.is_some() {
-                        let _ = fs::remove_file(folder.join(format!("b.{}", old.btoken))); // garbage at worst
+                    for unneeded in old_bodies.iter().filter(|body| **body != mine) {
+                        let _ = fs::remove_file(unneeded); // garbage at worst
                     }
                     Ok(SwapOutcome::Swapped(Version(name)))
                 }
                 Err(error) => {
                     if body.is_some() {
-                        let _ = fs::remove_file(folder.join(format!("b.{btoken}"))); // garbage at worst
+                        let _ = fs::remove_file(&mine); // garbage at worst
                     }
                     if error.kind() == io::ErrorKind::NotFound {
                         return superseded();
@@ -584,5 +665,31 @@ mod tests {
             }
             assert_eq!(Pointer::parse(&name[..at]), None);
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_left_beside_its_objects_is_found_and_removed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let fs = LocalFilesystem::open(folder.path(), Arc::new(runtime::random::SystemRandom)).expect("root");
+        let CreateOutcome::Created(version) = fs.register_create("t/r", "a", "old".into()).await.expect("create")
+        else {
+            panic!("it is new");
+        };
+        // Killed before the rename of a swap, of a register's creation and of a blob's end.
+        std::fs::write(folder.path().join("t/r/b.00"), "left").expect("write");
+        std::fs::create_dir(folder.path().join("t/tmp.0123.other")).expect("folder");
+        std::fs::write(folder.path().join("t/tmp.0123.other/b.1"), "left").expect("write");
+        std::fs::write(folder.path().join("t/tmp.4567.blob"), "left").expect("write");
+        assert!(matches!(fs.register_swap("t/r", &version, "b", None).await.expect("swap"), SwapOutcome::Swapped(_)));
+        let version = fs.register_read_settled("t/r").await.expect("read").expect("stands").version;
+        fs.register_swap("t/r", &version, "c", Some("new".into())).await.expect("swap");
+        assert_eq!(std::fs::read_dir(folder.path().join("t/r")).expect("list").count(), 2, "one pointer, one body");
+        let mut left = fs.unfinished("t").await.expect("list");
+        left.sort_by(|a, b| a.path.cmp(&b.path));
+        assert_eq!(left.iter().map(|left| left.path.as_str()).collect::<Vec<_>>(), ["t/blob", "t/other"]);
+        for left in left {
+            fs.abandon(&left).await.expect("abandon");
+        }
+        assert_eq!(std::fs::read_dir(folder.path().join("t")).expect("list").count(), 1, "only the register");
     }
 }

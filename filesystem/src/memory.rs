@@ -17,6 +17,10 @@ struct State {
     logs: BTreeMap<String, Arc<Mutex<Vec<u8>>>>,
     registers: BTreeMap<String, (u64, String, Bytes)>,
     swaps: u64,
+    /// Blobs being written: their keys by number.
+    unfinished: BTreeMap<u64, String>,
+    begun: u64,
+    crashes: u64,
     holder: Option<(Arc<AtomicBool>, String)>,
 }
 
@@ -28,6 +32,12 @@ impl MemoryFilesystem {
     /// An empty root.
     pub fn new() -> MemoryFilesystem {
         MemoryFilesystem::default()
+    }
+
+    /// From now on writers begun before leave their traces.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn crash(&self) {
+        self.0.lock().crashes += 1;
     }
 
     #[cfg(any(test, feature = "testing"))]
@@ -75,6 +85,17 @@ struct MemoryBlobWriter {
     root: MemoryFilesystem,
     path: String,
     data: Vec<u8>,
+    number: u64,
+    crashes: u64,
+}
+
+impl Drop for MemoryBlobWriter {
+    fn drop(&mut self) {
+        let mut state = self.root.0.lock();
+        if state.crashes == self.crashes {
+            state.unfinished.remove(&self.number);
+        }
+    }
 }
 
 #[async_trait]
@@ -84,9 +105,13 @@ impl BlobWriter for MemoryBlobWriter {
         Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> Result<u64> {
-        let len = self.data.len() as u64;
-        match self.root.put_if_absent(&self.path, self.data.into()).await? {
+    async fn finish(mut self: Box<Self>) -> Result<u64> {
+        let data = std::mem::take(&mut self.data);
+        let len = data.len() as u64;
+        if !self.root.0.lock().unfinished.contains_key(&self.number) {
+            return Err(Error::new(ErrorKind::NotFound, &self.path, "the unfinished blob was abandoned"));
+        }
+        match self.root.put_if_absent(&self.path, data.into()).await? {
             PutOutcome::Created => Ok(len),
             PutOutcome::Exists => Err(Error::new(ErrorKind::Exists, &self.path, "the name is taken")),
         }
@@ -141,7 +166,12 @@ impl Filesystem for MemoryFilesystem {
 
     async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>> {
         check_key(path)?;
-        Ok(Box::new(MemoryBlobWriter { root: self.clone(), path: path.to_owned(), data: Vec::new() }))
+        let mut state = self.0.lock();
+        state.begun += 1;
+        let (number, crashes) = (state.begun, state.crashes);
+        state.unfinished.insert(number, path.to_owned());
+        drop(state);
+        Ok(Box::new(MemoryBlobWriter { root: self.clone(), path: path.to_owned(), data: Vec::new(), number, crashes }))
     }
 
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
@@ -208,6 +238,21 @@ impl Filesystem for MemoryFilesystem {
             .collect();
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
+    }
+
+    async fn unfinished(&self, folder: &str) -> Result<Vec<Unfinished>> {
+        check_key(folder)?;
+        let below = format!("{folder}/");
+        let state = self.0.lock();
+        let found = state.unfinished.iter().filter(|(_, path)| path.starts_with(&below));
+        Ok(found.map(|(number, path)| Unfinished { path: path.clone(), aside: number.to_string() }).collect())
+    }
+
+    async fn abandon(&self, unfinished: &Unfinished) -> Result<()> {
+        if let Ok(number) = unfinished.aside.parse::<u64>() {
+            self.0.lock().unfinished.remove(&number);
+        }
+        Ok(())
     }
 
     async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {

@@ -21,7 +21,7 @@ pub(crate) fn storage(error: StorageError) -> RpcError {
     }
 }
 
-/// Inside a plain Multi a row outside the region is the action's fault, not the region's.
+/// Inside a plain Multi, a write of a row outside the region is the write's fault, not the region's. A get's error stays.
 pub(crate) fn in_multi(error: RpcError) -> RpcError {
     match error.short_class() {
         "regionserver.WrongRegionException" => {

@@ -9,6 +9,7 @@ use protocol::messages as pb;
 use protocol::service::{Call, Reply, RpcError};
 use protocol::{query, result};
 
+use crate::counts::Kind;
 use crate::regions::Hosted;
 use crate::server::RegionServer;
 
@@ -37,6 +38,8 @@ impl RegionServer {
         }
         let get = query::get_from(get).map_err(|error| RpcError::invalid(error.to_string()))?;
         hosted.reads.fetch_add(1, Ordering::Relaxed);
+        self.counts.request(Kind::Get);
+        self.counts.rows_read.add(1);
         let cells = hosted.region.get(&get).await.map_err(|error| self.failure(hosted, error))?;
         if get.existence_only {
             return Ok(result::exists_to(!cells.is_empty()));

@@ -55,7 +55,7 @@ impl RegionServer {
         let ctx = self.ctx.region.clone();
         match Region::open(ctx, info, &order.table_id, order.epoch, Arc::new(table)).await {
             Ok(region) => {
-                let hosted = Arc::new(Hosted::new(region));
+                let hosted = Arc::new(Hosted::new(region, self.ctx.region.runtime.clock.now_ms()));
                 tracing::info!(region = %hosted.region.info(), epoch = order.epoch, "region opened");
                 let read_point = hosted.opened_at;
                 self.regions.opened(hosted);

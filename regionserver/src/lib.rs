@@ -1,7 +1,7 @@
 //! The region server: hosts regions and serves them.
 //!
-//! Modules, lower ones first: `settings`, `errors`, `regions` (what is open), `scanners` (what is being read), `server` (the
-//! whole), then one file per kind of call (`get`, `write`, `multi`, `scan`, `host`, `admin`), and `service`, which takes
+//! Modules, lower ones first: `settings`, `errors`, `counts`, `regions` (what is open), `scanners` (what is being read), `server` (the
+//! whole), then one file per kind of call (`get`, `write`, `multi`, `scan`, `host`, `admin`), `metrics`, and `service`, which takes
 //! calls apart and answers them.
 //!
 //! Always true
@@ -9,9 +9,12 @@
 //! - Every answer of a class that clients act on is made in `errors`.
 //! - Scanners, requests' results and background work have stated bounds ([`ServerSettings`]).
 
+mod admin;
+mod counts;
 mod errors;
 mod get;
 mod host;
+mod metrics;
 mod multi;
 mod regions;
 mod scan;

@@ -96,7 +96,10 @@ impl RegionServer {
                 result.processed = processed;
                 result.result_or_exception = entries;
             }
-            Err(error) => result.exception = Some(errors::pair(&error)),
+            Err(error) => {
+                self.counts.failure(error.kind);
+                result.exception = Some(errors::pair(&error));
+            }
         }
         (result, block.freeze())
     }
@@ -120,7 +123,7 @@ impl RegionServer {
         }
         let count = changes.len();
         let answers = changes.iter().any(is_change);
-        hosted.writes.fetch_add(count as u64, Ordering::Relaxed);
+        self.count_writes(hosted, part.condition.is_some(), &changes);
         let outcome = match &part.condition {
             None => hosted.region.mutate(changes, last_nonce).await,
             Some(condition) => {
@@ -167,10 +170,21 @@ impl RegionServer {
                     done
                 }
             };
-            set(&mut entries[at], done);
+            self.set(&mut entries[at], done);
         }
         self.run(hosted, writes, answered, &mut entries, block).await;
         entries
+    }
+
+    fn set(&self, entry: &mut pb::ResultOrException, done: Result<pb::Result, RpcError>) {
+        match done {
+            Ok(result) => entry.result = Some(result),
+            Err(error) => {
+                self.counts.failure(error.kind);
+                entry.result = None;
+                entry.exception = Some(errors::pair(&error));
+            }
+        }
     }
 
     /// Whether the answer may still grow.
@@ -196,10 +210,10 @@ impl RegionServer {
             return;
         }
         if let Err(error) = self.has_room(answered) {
-            writes.iter().for_each(|(at, ..)| set(&mut entries[*at], Err(error.clone())));
+            writes.iter().for_each(|(at, ..)| self.set(&mut entries[*at], Err(error.clone())));
             return;
         }
-        hosted.writes.fetch_add(writes.len() as u64, Ordering::Relaxed);
+        writes.iter().for_each(|(_, change, _)| self.count_writes(hosted, false, std::slice::from_ref(change)));
         let changes: HashMap<usize, bool> = writes.iter().map(|(at, change, _)| (*at, is_change(change))).collect();
         let mut outcomes = write_rows(hosted, writes).await;
         outcomes.sort_by_key(|(at, _)| *at);
@@ -212,9 +226,9 @@ impl RegionServer {
                     Ok(result)
                 }
                 Ok(_) => Ok(pb::Result::default()),
-                Err(error) => Err(self.failure(hosted, error)),
+                Err(error) => Err(errors::in_multi(self.failure(hosted, error))),
             };
-            set(&mut entries[at], done);
+            self.set(&mut entries[at], done);
         }
     }
 }
@@ -253,16 +267,6 @@ fn is_change(change: &Mutation) -> bool {
 
 fn entry(index: Option<u32>) -> pb::ResultOrException {
     pb::ResultOrException { index, result: Some(pb::Result::default()), ..pb::ResultOrException::default() }
-}
-
-fn set(entry: &mut pb::ResultOrException, done: Result<pb::Result, RpcError>) {
-    match done {
-        Ok(result) => entry.result = Some(result),
-        Err(error) => {
-            entry.result = None;
-            entry.exception = Some(errors::pair(&errors::in_multi(error)));
-        }
-    }
 }
 
 /// Blocks behind each other; the usual single one is not copied.

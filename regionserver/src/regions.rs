@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::ErrorKind;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use protocol::service::{MovedTo, RpcError};
-use storage::region::Region;
+use storage::region::{Region, RegionCounters};
 
 /// Moves remembered at most, and how long.
 const MOVED_MAX: usize = 1000;
@@ -34,12 +34,14 @@ pub(crate) struct Hosted {
     pub reads: AtomicU64,
     pub writes: AtomicU64,
     pub filtered: AtomicU64,
+    /// Wall time of the last flush; of the opening before the first.
+    last_flush_ms: AtomicU64,
     /// Not here any more: scanners end.
     gone: AtomicBool,
 }
 
 impl Hosted {
-    pub fn new(region: Arc<Region>) -> Hosted {
+    pub fn new(region: Arc<Region>, now_ms: i64) -> Hosted {
         Hosted {
             name: region.info().region_name(),
             encoded: region.info().encoded_name().into(),
@@ -48,8 +50,19 @@ impl Hosted {
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             filtered: AtomicU64::new(0),
+            last_flush_ms: AtomicU64::new(now_ms.max(0) as u64),
             gone: AtomicBool::new(false),
         }
+    }
+
+    /// Wall time of the last flush, of the opening before the first.
+    pub fn last_flush_ms(&self) -> u64 {
+        self.last_flush_ms.load(Ordering::Relaxed)
+    }
+
+    /// A flush ended.
+    pub fn flushed_at(&self, now_ms: i64) {
+        self.last_flush_ms.store(now_ms.max(0) as u64, Ordering::Relaxed);
     }
 
     /// Whether it has left this server.
@@ -78,6 +91,8 @@ struct Moved {
 pub(crate) struct Regions {
     slots: RwLock<HashMap<Bytes, Slot>>,
     moved: RwLock<VecDeque<Moved>>,
+    /// What the reads of regions that left have done.
+    left: Mutex<RegionCounters>,
 }
 
 impl Regions {
@@ -122,6 +137,12 @@ impl Regions {
         open.collect()
     }
 
+    /// What the reads of all regions have done, those that left included.
+    pub fn counters(&self) -> RegionCounters {
+        let left = *self.left.lock();
+        self.all().iter().fold(left, |sum, hosted| sum + hosted.region.counters())
+    }
+
     /// An opening begins.
     pub fn opening(&self, names: [Bytes; 2]) {
         let mut slots = self.slots.write();
@@ -150,7 +171,10 @@ impl Regions {
 
     /// The region is not served any more; where it goes, if known.
     pub fn remove(&self, hosted: &Arc<Hosted>, to: Option<(MovedTo, u64)>, now: Duration) {
-        hosted.gone.store(true, Ordering::Release);
+        if !hosted.gone.swap(true, Ordering::AcqRel) {
+            let mut left = self.left.lock();
+            *left = *left + hosted.region.counters();
+        }
         if let Some((to, start_code)) = to {
             let mut moved = self.moved.write();
             moved.retain(|moved| now.saturating_sub(moved.at) < MOVED_FOR);

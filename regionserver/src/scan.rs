@@ -134,6 +134,8 @@ impl RegionServer {
             .map_err(|error| errors::mid_scan(self.failure(&hosted, error)))?;
         hosted.reads.fetch_add(state.rows_scanned, Ordering::Relaxed);
         hosted.filtered.fetch_add(state.rows_filtered, Ordering::Relaxed);
+        self.counts.rows_read.add(state.rows_scanned);
+        self.counts.rows_filtered.add(state.rows_filtered);
         let mut finished = state.filter_done && rows.is_empty();
         if let Some(limit) = limit {
             let complete = cut_to_limit(&mut rows, reading.cut_row.as_deref(), limit as usize);

@@ -103,6 +103,11 @@ impl Scanners {
         self.lease
     }
 
+    /// Number of open scanners.
+    pub fn len(&self) -> usize {
+        self.open.lock().len()
+    }
+
     /// Takes a new scanner in, in use.
     pub fn add(&self, hosted: Arc<Hosted>, reading: Reading) -> Result<InUse<'_>, RpcError> {
         let id = {

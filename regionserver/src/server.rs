@@ -17,6 +17,7 @@ use runtime::shutdown::Shutdown;
 use storage::StorageError;
 use storage::region::RegionContext;
 
+use crate::counts::Counts;
 use crate::errors;
 use crate::regions::{Hosted, Regions};
 use crate::scanners::Scanners;
@@ -41,6 +42,7 @@ pub struct RegionServer {
     pub(crate) ctx: ServerContext,
     pub(crate) regions: Regions,
     pub(crate) scanners: Scanners,
+    pub(crate) counts: Counts,
     /// Highest master epoch that gave an order.
     pub(crate) master_epoch: AtomicU32,
     pub(crate) orders: Vec<tokio::sync::Mutex<()>>,
@@ -62,6 +64,7 @@ impl RegionServer {
             scanners: Scanners::new(&ctx.region.runtime, &ctx.settings),
             ctx,
             regions: Regions::default(),
+            counts: Counts::default(),
             master_epoch: AtomicU32::new(0),
             orders: (0..ORDER_LANES).map(|_| tokio::sync::Mutex::default()).collect(),
             shutdown: Shutdown::new(),
@@ -130,6 +133,9 @@ impl RegionServer {
         if error.kind() == ErrorKind::Fenced && !self.is_fenced() && !hosted.is_gone() {
             tracing::error!(region = %hosted.region.info(), %error, "region belongs to somebody else now");
             self.regions.remove(hosted, None, self.ctx.region.runtime.clock.monotonic());
+        }
+        if let StorageError::Busy(_) = error {
+            self.counts.blocked_writes.add(1);
         }
         errors::storage(error)
     }

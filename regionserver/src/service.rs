@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use model::ErrorKind;
 use prost::Message;
 use protocol::messages as pb;
-use protocol::service::{CLIENT, Call, HOST, Reply, RpcError, Service};
+use protocol::service::{ADMIN, CLIENT, Call, HOST, Reply, RpcError, Service};
 
+use crate::counts::Kind;
 use crate::errors;
 use crate::server::RegionServer;
 
@@ -30,11 +31,29 @@ impl RegionServer {
         match (call.service.as_str(), call.method.as_str()) {
             (CLIENT, "Get") => self.get(call).await,
             (CLIENT, "Mutate") => self.mutate(call).await,
-            (CLIENT, "Scan") => self.scan(call).await,
-            (CLIENT, "Multi") => self.multi(call).await,
+            (CLIENT, "Scan") => {
+                self.counts.request(Kind::Scan);
+                self.scan(call).await
+            }
+            (CLIENT, "Multi") => {
+                self.counts.request(Kind::Multi);
+                self.multi(call).await
+            }
             (CLIENT, "ExecService" | "ExecRegionServerService") => {
                 let request: pb::CoprocessorServiceRequest = call.decode()?;
                 Err(errors::unknown_endpoint(&request.call.service_name))
+            }
+            (ADMIN, method) => {
+                self.counts.request(Kind::Admin);
+                match method {
+                    "FlushRegion" => self.flush_region(call).await,
+                    "CompactRegion" => self.compact_region(call),
+                    "GetRegionInfo" => self.get_region_info(call),
+                    "GetOnlineRegion" => Ok(self.get_online_region()),
+                    "GetServerInfo" => Ok(self.get_server_info()),
+                    "GetRegionLoad" => self.get_region_load(call),
+                    _ => Err(call.unknown()),
+                }
             }
             (HOST, "OpenRegion") => self.order(call, RegionServer::open_region).await,
             (HOST, "CloseRegion") => self.order(call, RegionServer::close_region).await,
@@ -47,7 +66,10 @@ impl RegionServer {
 #[async_trait]
 impl Service for RegionServer {
     async fn call(&self, call: Call) -> Result<Reply, RpcError> {
-        self.check_running()?;
-        self.answer(&call).await
+        let answer = match self.check_running() {
+            Ok(()) => self.answer(&call).await,
+            Err(error) => Err(error),
+        };
+        answer.inspect_err(|error| self.counts.failure(error.kind))
     }
 }

@@ -1,24 +1,38 @@
 //! Writes of one row.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use model::mutation::{CheckAndMutate, MutationKind};
+use model::mutation::{CheckAndMutate, Mutation, MutationKind};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
 use protocol::service::{Call, Reply, RpcError};
 use protocol::{mutation, result};
 
+use crate::counts::Kind;
+use crate::regions::Hosted;
 use crate::server::RegionServer;
 
 impl RegionServer {
+    /// Counts writes before they are tried.
+    pub(crate) fn count_writes(&self, hosted: &Arc<Hosted>, checked: bool, changes: &[Mutation]) {
+        hosted.writes.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        self.counts.mutations.add(changes.len() as u64);
+        if checked {
+            self.counts.request(Kind::CheckAndMutate);
+        } else {
+            changes.iter().for_each(|change| self.counts.request(Kind::of(change)));
+        }
+    }
+
     pub(crate) async fn mutate(&self, call: &Call) -> Result<Reply, RpcError> {
         let request: pb::MutateRequest = call.decode()?;
         let hosted = self.region(&request.region)?;
         let mut cells = CellBlock::new(call.cells.clone());
         let (change, nonce) = mutation::mutation_from(&request.mutation, &mut cells, request.nonce_group())?;
         let answers = matches!(change.kind, MutationKind::Increment | MutationKind::Append);
-        hosted.writes.fetch_add(1, Ordering::Relaxed);
+        self.count_writes(&hosted, request.condition.is_some(), std::slice::from_ref(&change));
         let outcome = match &request.condition {
             None => hosted.region.mutate(vec![change], nonce).await,
             Some(condition) => {

@@ -12,6 +12,7 @@
 //! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it.
 
 mod counters;
+mod load;
 mod open;
 mod persist;
 mod prepare;
@@ -46,6 +47,7 @@ use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
 pub use counters::RegionCounters;
+pub use load::StoreLoad;
 pub use read::RegionScanner;
 pub use write::Outcome;
 
@@ -110,6 +112,12 @@ struct StoreVersion {
     files: Vec<Arc<StoreFile>>,
 }
 
+impl StoreVersion {
+    fn memtable_bytes(&self) -> u64 {
+        self.active.bytes() + self.frozen.iter().map(|table| table.bytes()).sum::<u64>()
+    }
+}
+
 type Version = BTreeMap<Bytes, StoreVersion>;
 
 /// See the module's text.
@@ -157,10 +165,7 @@ impl Region {
     /// Bytes in memtables.
     pub fn memtable_bytes(&self) -> u64 {
         let version = self.version.read().clone();
-        version
-            .values()
-            .map(|store| store.active.bytes() + store.frozen.iter().map(|table| table.bytes()).sum::<u64>())
-            .sum()
+        version.values().map(StoreVersion::memtable_bytes).sum()
     }
 
     /// Whether the memtables have reached the size to be flushed.

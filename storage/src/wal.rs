@@ -14,7 +14,7 @@ mod writer;
 
 pub use format::{Entry, Range, StreamIndex};
 pub use reader::{Ended, fence, release, replay};
-pub use writer::{Log, LogSettings, Ticket};
+pub use writer::{Log, LogCounters, LogSettings, Ticket};
 
 fn segment_path(stream: u64, number: u64) -> String {
     format!("ferrobase/log/{stream:016x}/s/{number:016x}")

@@ -103,14 +103,15 @@ async fn each_action_has_its_own_end() {
                 Do::Nonce(increment("c", 5), 9),
                 Do::Nonce(increment("c", 5), 9),
                 Do::Closest(Get::new("a")),
-                Do::Get(Get::new("none")),
+                Do::Get(Get::new("left")),
+                Do::Get(Get::new("z")),
             ],
         );
     let (answer, mut block) = multi.send(&rig).await.expect("multi");
     let [lost, done] = &answer.region_action_result[..] else { unreachable!() };
     assert_eq!(exception(&lost.exception), "NotServingRegionException");
     assert!(lost.result_or_exception.is_empty());
-    assert_eq!(indexes(done), (10..19).collect::<Vec<_>>());
+    assert_eq!(indexes(done), (10..20).collect::<Vec<_>>());
     assert_eq!((answer.processed, &done.processed, &done.exception), (None, &None, &None));
     assert!(answer.region_statistics.is_some());
     let entries = &done.result_or_exception;
@@ -119,8 +120,9 @@ async fn each_action_has_its_own_end() {
     assert_eq!(exception(&entries[1].exception), "regionserver.NoSuchColumnFamilyException");
     assert_eq!(exception(&entries[2].exception), "exceptions.FailedSanityCheckException");
     assert_eq!(exception(&entries[7].exception), "exceptions.UnknownProtocolException");
+    assert_eq!(exception(&entries[9].exception), "regionserver.WrongRegionException");
     let mut cells = |at: usize| {
-        let result = entries[at].result.as_ref().unwrap_or_else(|| panic!("{at}: {:?}", entries[at]));
+        let result = entries[at].result.as_ref().expect("a result");
         result::result_from(result, &mut block).expect("cells")
     };
     assert_eq!(number(&cells(3)), 4);

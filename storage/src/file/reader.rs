@@ -57,6 +57,8 @@ pub struct HFileReader {
     meta_root: Vec<IndexEntry>,
     info: BTreeMap<Bytes, Bytes>,
     entries: u64,
+    uncompressed_bytes: u64,
+    index_bytes: u64,
     bloom: Option<BloomIndex>,
     bloom_type: BloomType,
     delete_bloom: Option<BloomIndex>,
@@ -253,6 +255,8 @@ impl HFileReader {
             meta_root,
             info: info_map,
             entries: trailer.entry_count.unwrap_or(0),
+            uncompressed_bytes: trailer.total_uncompressed_bytes.unwrap_or(0),
+            index_bytes: trailer.uncompressed_data_index_size.unwrap_or(0),
             bloom,
             bloom_type,
             delete_bloom,
@@ -279,6 +283,21 @@ impl HFileReader {
     /// Cells inside.
     pub fn entry_count(&self) -> u64 {
         self.entries
+    }
+
+    /// Bytes before compression and encoding, if the file says; else 0.
+    pub fn uncompressed_bytes(&self) -> u64 {
+        self.uncompressed_bytes
+    }
+
+    /// Bytes of the data index, uncompressed, if the file says; else 0.
+    pub fn index_bytes(&self) -> u64 {
+        self.index_bytes
+    }
+
+    /// When it was made, if the file says.
+    pub fn created_ms(&self) -> Option<i64> {
+        self.info_long("hfile.CREATE_TIME_TS")
     }
 
     /// All FileInfo entries, by key.

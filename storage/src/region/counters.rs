@@ -19,6 +19,20 @@ pub struct RegionCounters {
     pub files_skipped_by_columns: u64,
 }
 
+impl std::ops::Add for RegionCounters {
+    type Output = RegionCounters;
+
+    fn add(self, more: RegionCounters) -> RegionCounters {
+        RegionCounters {
+            files_read: self.files_read + more.files_read,
+            files_skipped_by_key_range: self.files_skipped_by_key_range + more.files_skipped_by_key_range,
+            files_skipped_by_time: self.files_skipped_by_time + more.files_skipped_by_time,
+            files_skipped_by_bloom: self.files_skipped_by_bloom + more.files_skipped_by_bloom,
+            files_skipped_by_columns: self.files_skipped_by_columns + more.files_skipped_by_columns,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     read: AtomicU64,

@@ -38,8 +38,8 @@ impl Drop for FlushCharge<'_> {
 }
 
 impl Region {
-    /// Writes the memtables to files. Nothing to do is done at once.
-    pub async fn flush(&self) -> Result<()> {
+    /// Writes the memtables to files. Nothing to do is done at once, and answered with false.
+    pub async fn flush(&self) -> Result<bool> {
         let _persisting = self.persisting.lock().await;
         let (last, mut charge) = {
             let _updates = self.updates.write().await;
@@ -54,7 +54,7 @@ impl Region {
         };
         let version = self.version.read().clone();
         if version.values().all(|store| store.frozen.is_empty()) {
-            return Ok(());
+            return Ok(false);
         }
         let descriptor = self.descriptor();
         let mut made: Vec<(Bytes, Option<Arc<StoreFile>>)> = Vec::new();
@@ -96,7 +96,8 @@ impl Region {
             *current = Arc::new(next);
         }
         drop(charge.charge.take());
-        self.ctx.log.forget(&self.encoded, last).await
+        self.ctx.log.forget(&self.encoded, last).await?;
+        Ok(true)
     }
 
     async fn write_file(

@@ -112,7 +112,7 @@ async fn what_is_written_is_read_before_and_after_flush_compaction_and_opening()
                 expected.insert(row, text);
             }
             match round {
-                0 | 3 => region.flush().await.expect("flush"),
+                0 | 3 => assert!(region.flush().await.expect("flush")),
                 1 => region = host.open().await, // the old one is dropped without closing
                 2 => {
                     region.close().await.expect("close");

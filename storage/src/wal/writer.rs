@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -81,7 +82,26 @@ struct Shared {
     wake: Notify,
     closed: watch::Sender<bool>,
     fenced: std::sync::atomic::AtomicBool,
+    counters: Counters,
     head: tokio::sync::Mutex<(Version, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    syncs: AtomicU64,
+    bytes: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What a log has done since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogCounters {
+    /// Groups made durable, each by one sync.
+    pub syncs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Groups that could not be made durable.
+    pub failures: u64,
 }
 
 /// The writing end of a stream; clones share it.
@@ -126,6 +146,7 @@ impl Log {
             wake: Notify::new(),
             closed: watch::Sender::new(false),
             fenced: std::sync::atomic::AtomicBool::new(false),
+            counters: Counters::default(),
             head: tokio::sync::Mutex::new((version, 1)),
         });
         let committer = Committer { shared: shared.clone(), number: 0, current: None, earlier: Vec::new() };
@@ -222,6 +243,13 @@ impl Log {
         self.0.tracker.lock().flushed.get(region).is_none_or(|flushed| *flushed < last)
     }
 
+    /// What it has done.
+    pub fn counters(&self) -> LogCounters {
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        let counters = &self.0.counters;
+        LogCounters { syncs: of(&counters.syncs), bytes: of(&counters.bytes), failures: of(&counters.failures) }
+    }
+
     /// Number of segments that still count; for metrics and tests.
     pub fn segments(&self) -> usize {
         self.0.tracker.lock().segments.len()
@@ -281,6 +309,14 @@ impl Committer {
                 continue;
             };
             let outcome = self.commit(&group).await;
+            let counters = &self.shared.counters;
+            match &outcome {
+                Outcome::Durable => {
+                    counters.syncs.fetch_add(1, Relaxed);
+                    counters.bytes.fetch_add(group.payload.len() as u64, Relaxed);
+                }
+                _ => drop(counters.failures.fetch_add(1, Relaxed)),
+            }
             if matches!(outcome, Outcome::Fenced) {
                 self.shared.fenced.store(true, std::sync::atomic::Ordering::Release);
             }

@@ -1,0 +1,136 @@
+//! The server's numbers in the text format that Prometheus scrapes.
+//!
+//! Always true: counters only rise as long as the process lives, also when regions leave; what belongs to open regions is a
+//! gauge.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use storage::region::StoreLoad;
+
+use crate::counts::{FAILURES, Kind};
+use crate::server::RegionServer;
+
+/// One metric: its values by label value; the label has no name if there is one value only.
+#[derive(Debug)]
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    rises: bool,
+    label: &'static str,
+    values: Vec<(&'static str, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Snapshot(Vec<Metric>);
+
+impl Snapshot {
+    fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.0.push(Metric { name, help, rises: false, label: "", values: vec![("", value)] });
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.counters(name, help, "", vec![("", value)]);
+    }
+
+    fn counters(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        values: Vec<(&'static str, u64)>,
+    ) {
+        self.0.push(Metric { name, help, rises: true, label, values });
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for metric in &self.0 {
+            let kind = if metric.rises { MetricType::Counter } else { MetricType::Gauge };
+            let mut encoder = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+            if metric.label.is_empty() {
+                metric.values.iter().try_for_each(|(_, value)| metric.value(*value, &mut encoder))?;
+                continue;
+            }
+            for (label, value) in &metric.values {
+                metric.value(*value, &mut encoder.encode_family(&[(metric.label, *label)])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Metric {
+    fn value(&self, value: u64, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        if self.rises {
+            encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        } else {
+            encoder.encode_gauge(&i64::try_from(value).unwrap_or(i64::MAX))
+        }
+    }
+}
+
+impl RegionServer {
+    /// The numbers of this server, as text.
+    pub fn metrics(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.snapshot()));
+        let mut out = String::new();
+        text::encode(&mut out, &registry).expect("writing to a string does not fail");
+        out
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut all = Snapshot::default();
+        let regions = self.regions.all();
+        let loads: Vec<StoreLoad> = regions.iter().flat_map(|hosted| hosted.region.loads()).collect();
+        let sum = |of: fn(&StoreLoad) -> u64| loads.iter().map(of).sum::<u64>();
+        all.gauge("ferrobase_regions", "Open regions", regions.len() as u64);
+        all.gauge("ferrobase_stores", "Families of open regions", loads.len() as u64);
+        all.gauge("ferrobase_memstore_bytes", "Bytes in memtables", sum(|load| load.memtable_bytes));
+        let budget = &self.ctx.region.budget;
+        all.gauge("ferrobase_memstore_charged_bytes", "Memory taken by memtables and writes under way", budget.used());
+        all.gauge("ferrobase_memstore_limit_bytes", "Memory that memtables may take", budget.limit());
+        all.gauge("ferrobase_store_files", "Store files", sum(|load| load.files as u64));
+        all.gauge("ferrobase_store_file_bytes", "Bytes in store files", sum(|load| load.file_bytes));
+        all.gauge("ferrobase_scanners_open", "Open scanners", self.scanners.len() as u64);
+
+        let counts = &self.counts;
+        let requests = Kind::ALL.iter().map(|(kind, name)| (*name, counts.requests(*kind))).collect();
+        all.counters("ferrobase_requests", "Requests, and actions inside of a multi, by kind", "kind", requests);
+        let failures = FAILURES.iter().map(|kind| (kind.as_str(), counts.failures(*kind))).collect();
+        all.counters("ferrobase_request_failures", "Calls and actions that failed, by reason", "reason", failures);
+        all.counter("ferrobase_rows_read", "Rows that reads looked at", counts.rows_read.get());
+        all.counter("ferrobase_rows_filtered", "Rows that a filter left nothing of", counts.rows_filtered.get());
+        all.counter("ferrobase_mutations", "Mutations", counts.mutations.get());
+        let blocked = counts.blocked_writes.get();
+        all.counter("ferrobase_writes_blocked", "Writes refused because memory or a flush was behind", blocked);
+
+        let log = &self.ctx.region.log;
+        let done = log.counters();
+        all.counter("ferrobase_log_syncs", "Groups of writes made durable, each by one sync", done.syncs);
+        all.counter("ferrobase_log_bytes", "Bytes of writes made durable", done.bytes);
+        all.counter("ferrobase_log_failures", "Groups of writes that could not be made durable", done.failures);
+        all.gauge("ferrobase_log_segments", "Segments of the log that still count", log.segments() as u64);
+        let cache = &self.ctx.region.cache;
+        let (hits, misses) = cache.hits_and_misses();
+        all.counter("ferrobase_block_cache_hits", "Blocks found in the cache", hits);
+        all.counter("ferrobase_block_cache_misses", "Blocks not found in the cache", misses);
+        all.gauge("ferrobase_block_cache_bytes", "Bytes in the block cache", cache.bytes());
+        all.counters("ferrobase_store_file_reads", "Store files that reads came to, by what followed", "result", {
+            let sum = self.regions.counters();
+            vec![
+                ("read", sum.files_read),
+                ("skipped_by_key_range", sum.files_skipped_by_key_range),
+                ("skipped_by_time", sum.files_skipped_by_time),
+                ("skipped_by_bloom", sum.files_skipped_by_bloom),
+                ("skipped_by_columns", sum.files_skipped_by_columns),
+            ]
+        });
+        all
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Always true
 //! - A procedure is on storage before its id is answered, and each step after it is done.
+//! - A procedure whose first write failed is taken out before the next one is let in.
 //! - A step that failed for a passing reason is tried again, with growing pauses, as long as this master leads.
 
 use std::sync::Arc;
@@ -70,10 +71,14 @@ impl Master {
                 u64::from(master.leadership.master_epoch) << 32 | master.counter.fetch_add(1, Ordering::Relaxed);
             (record.nonce_group, record.nonce) = nonce;
             (record.submitted_ms, record.updated_ms) = (master.now_ms(), master.now_ms());
-            master.save_first(&mut record).await.map_err(|error| master.refusal(error))?;
+            master.forget_cancelled().await.map_err(|error| master.refusal(error))?;
+            if let Err(error) = master.save_first(&mut record).await {
+                master.procedures.lock().cancelled.insert(record.id);
+                return Err(master.refusal(error));
+            }
             let id = record.id;
             tracing::info!(id, kind = record.kind.class(), about = record.lock_key(), "procedure begins");
-            master.start_procedures(vec![record], guard);
+            master.start_procedures(vec![record], guard, false);
             Ok(id)
         };
         match spawn("submit", self.tasks.track_future(work)).await {
@@ -100,6 +105,7 @@ impl Master {
     fn refusal(&self, error: MasterError) -> RpcError {
         if self.is_end(&error) {
             self.stop_as_replaced(&error);
+            return self.not_running();
         }
         error.into()
     }
@@ -109,16 +115,21 @@ impl Master {
         matches!(error, MasterError::Coordination(CoordinationError::Fenced { .. })) || self.ctx.log.is_fenced()
     }
 
-    /// Runs procedures that are on storage, one after the other. The lock is held until they end.
-    pub(crate) fn start_procedures(&self, records: Vec<Record>, guard: LockGuard) {
+    /// Runs procedures that are on storage, one after the other. The lock is held until they end and, if `resumed` from an
+    /// earlier life, the table is served again.
+    pub(crate) fn start_procedures(&self, records: Vec<Record>, guard: LockGuard, resumed: bool) {
         records.iter().for_each(|record| self.note(record));
         self.running.send_modify(|running| *running += 1);
         let master = self.arc();
         let work = async move {
             let _running = Finally(|| master.running.send_modify(|running| *running -= 1));
             let _guard = guard;
+            let table = records.iter().find_map(|record| record.table().cloned()).filter(|_| resumed);
             for record in records {
                 master.run(record).await;
+            }
+            if let Some(table) = table {
+                master.open_missing(&table).await;
             }
         };
         spawn("procedure", self.tasks.track_future(work));
@@ -204,6 +215,17 @@ impl Master {
         }
         self.note(record);
         true
+    }
+
+    /// Removes procedures whose first write failed: a log may show them all the same after a restart, and nothing else
+    /// may begin before that is ruled out.
+    async fn forget_cancelled(&self) -> Result<()> {
+        let cancelled: Vec<u64> = self.procedures.lock().cancelled.iter().copied().collect();
+        for id in cancelled {
+            self.journal.remove(id).await?;
+            self.procedures.lock().cancelled.remove(&id);
+        }
+        Ok(())
     }
 
     /// The first write: if it fails for good, nothing has begun.

@@ -12,8 +12,8 @@
 //!
 //! Not here: serving rows (`regionserver`), transports (`protocol`).
 //!
-//! Floors inside this crate: `error` < `catalog`, `head`, `host`, `lock` < `tables`, `procedure` < `master` < `regions` < `steps` < `executor` <
-//! `requests`, `start`, `status` < `service`.
+//! Floors inside this crate: `error`, `refusal` < `catalog`, `head`, `host`, `lock` < `tables`, `procedure` < `master` < `regions` < `steps`
+//! < `executor` < `requests`, `start`, `status` < `service`.
 
 mod catalog;
 mod error;
@@ -23,6 +23,7 @@ mod host;
 mod lock;
 mod master;
 mod procedure;
+mod refusal;
 mod regions;
 mod requests;
 mod service;

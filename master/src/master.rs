@@ -1,6 +1,6 @@
 //! The master's state.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(crate) struct Known {
 pub(crate) struct Procedures {
     pub by_id: BTreeMap<u64, Known>,
     pub by_nonce: HashMap<(u64, u64), u64>,
+    /// Procedures whose first write failed and may show after a restart.
+    pub cancelled: BTreeSet<u64>,
 }
 
 /// The master. Answers `MasterService` and `ClientMetaService`.
@@ -134,9 +136,12 @@ impl Master {
 
     /// Refuses requests when stopping.
     pub(crate) fn check_running(&self) -> Result<(), RpcError> {
-        if self.shutdown.is_signalled() {
-            return Err(RpcError::of(ErrorKind::NotServing, "MasterNotRunningException", "the master is stopping"));
-        }
-        Ok(())
+        if self.shutdown.is_signalled() { Err(self.not_running()) } else { Ok(()) }
+    }
+
+    /// The answer of a master that does nothing any more.
+    pub(crate) fn not_running(&self) -> RpcError {
+        let why = if self.is_fenced() { "another master has taken over; ask it" } else { "the master is stopping" };
+        RpcError::of(ErrorKind::NotServing, "MasterNotRunningException", why)
     }
 }

@@ -216,11 +216,23 @@ impl Master {
             .await
     }
 
-    /// Retires regions for ever, the first one before all others: it decides.
+    /// Makes sure that nothing but a failing storage keeps regions from being retired. What their logs still hold does
+    /// not matter: it goes with them.
+    pub(crate) async fn check_retirable(&self, table_id: &str, regions: &[RegionInfo]) -> Result<()> {
+        futures::stream::iter(regions.iter().map(Ok))
+            .try_for_each_concurrent(PARALLEL, |info| async move {
+                match self.manifest(table_id, &info.encoded_name()).await {
+                    Ok(_) => Ok(()),
+                    Err(MasterError::Storage(error)) if error.kind() == ErrorKind::Corrupt => Ok(()),
+                    Err(error) => Err(error),
+                }
+            })
+            .await
+    }
+
+    /// Retires regions for ever.
     pub(crate) async fn retire_regions(&self, table_id: &str, regions: &[RegionInfo]) -> Result<()> {
-        let Some((first, rest)) = regions.split_first() else { return Ok(()) };
-        self.retire_region(table_id, first).await?;
-        futures::stream::iter(rest.iter().map(Ok))
+        futures::stream::iter(regions.iter().map(Ok))
             .try_for_each_concurrent(PARALLEL, |info| self.retire_region(table_id, info))
             .await
     }

@@ -13,6 +13,10 @@ use protocol::service::RpcError;
 use crate::head::{HeadState, TableHead, cut};
 use crate::master::{Master, OWN_NAMESPACE};
 use crate::procedure::{Kind, Record, namespace_key, table_key};
+use crate::refusal::{
+    constraint, enabled_already, enabled_still, namespace_exists, namespace_not_empty, namespace_not_found,
+    not_enabled, table_exists, table_not_found,
+};
 use crate::tables::Table;
 
 /// Regions a table may be created with.
@@ -40,28 +44,6 @@ pub(crate) enum Change {
 
 fn wrong(error: impl std::fmt::Display) -> RpcError {
     RpcError::invalid(error.to_string())
-}
-
-fn constraint(message: impl Into<String>) -> RpcError {
-    RpcError::of(ErrorKind::Invalid, "constraint.ConstraintException", message)
-}
-
-fn not_disabled(table: &TableName) -> RpcError {
-    RpcError::of(ErrorKind::Conflict, "TableNotDisabledException", table.to_string())
-}
-
-fn not_enabled(table: &TableName) -> RpcError {
-    RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", table.to_string())
-}
-
-/// The error for a table that does not exist.
-pub(crate) fn table_not_found(table: &TableName) -> RpcError {
-    RpcError::of(ErrorKind::NotFound, "TableNotFoundException", table.to_string())
-}
-
-/// The error for a namespace that does not exist.
-pub(crate) fn namespace_not_found(namespace: &str) -> RpcError {
-    RpcError::of(ErrorKind::NotFound, "NamespaceNotFoundException", namespace)
 }
 
 /// Sorts split keys and refuses useless ones.
@@ -98,24 +80,24 @@ fn changed(table: &TableDescriptor, change: Change) -> Result<TableDescriptor> {
         Change::Add(family) => {
             if let Some(there) = next.families.insert(family.name.clone(), family) {
                 let name = there.name.escape_ascii();
-                return Err(operation(format!("Column family '{name}' in table '{}' already exists", table.name)));
+                return Err(operation(format!("table {} has a column family {name} already", table.name)));
             }
         }
         Change::Modify(family) => {
             let name = family.name.clone();
             if next.families.insert(name.clone(), family).is_none() {
                 let name = name.escape_ascii();
-                return Err(operation(format!("Family '{name}' does not exist, so it cannot be modified")));
+                return Err(operation(format!("table {} has no column family {name}", table.name)));
             }
         }
         Change::Delete(name) => {
             let shown = name.escape_ascii().to_string();
             if next.families.remove(&name).is_none() {
-                return Err(operation(format!("Family '{shown}' does not exist, so it cannot be deleted")));
+                return Err(operation(format!("table {} has no column family {shown}", table.name)));
             }
             if next.families.is_empty() {
-                let why = "is the only column family in the table, so it cannot be deleted";
-                return Err(operation(format!("Family '{shown}' {why}")));
+                let why = format!("{shown} is the only column family of table {}; drop the table instead", table.name);
+                return Err(operation(why));
             }
         }
     }
@@ -143,7 +125,7 @@ impl Master {
         let table = descriptor.name.clone();
         let splits = check_splits(&table, splits)?;
         if table.is_meta() {
-            return Err(RpcError::of(ErrorKind::Exists, "TableExistsException", table.to_string()));
+            return Err(table_exists(&table));
         }
         if [SYSTEM_NAMESPACE, OWN_NAMESPACE].contains(&table.namespace()) {
             return Err(constraint(format!("namespace {} is reserved for system tables", table.namespace())));
@@ -154,7 +136,7 @@ impl Master {
                 return Err(namespace_not_found(table.namespace()).into());
             }
             if catalog.tables.contains_key(&table) {
-                return Err(RpcError::of(ErrorKind::Exists, "TableExistsException", table.to_string()).into());
+                return Err(table_exists(&table).into());
             }
             let now_ms = master.now_ms();
             let region_id = master.tables.change_catalog(|catalog| Ok(catalog.take_region_id(now_ms))).await?;
@@ -184,10 +166,10 @@ impl Master {
     /// Deletes a table.
     pub(crate) async fn delete_table(&self, name: TableName, origin: Origin) -> Result<u64> {
         if name.is_meta() {
-            return Err(not_disabled(&name));
+            return Err(enabled_still(&name));
         }
         self.on_table(name, origin, |table| match table.head.state {
-            HeadState::Enabled => Err(not_disabled(table.head.name())),
+            HeadState::Enabled => Err(enabled_still(table.head.name())),
             _ => Ok(Record::new(Kind::DeleteTable)),
         })
         .await
@@ -196,12 +178,12 @@ impl Master {
     /// Empties a table and puts it in service.
     pub(crate) async fn truncate_table(&self, name: TableName, preserve_splits: bool, origin: Origin) -> Result<u64> {
         if name.is_meta() {
-            return Err(not_disabled(&name));
+            return Err(enabled_still(&name));
         }
         self.submit(table_key(&name), origin.nonce, origin.timeout, move |master| async move {
             let table = master.existing(&name)?;
             if table.head.state == HeadState::Enabled {
-                return Err(not_disabled(&name).into());
+                return Err(enabled_still(&name).into());
             }
             let splits: Vec<Bytes> = match preserve_splits {
                 true => table.head.regions.iter().skip(1).map(|region| region.start_key.clone()).collect(),
@@ -220,10 +202,10 @@ impl Master {
     /// Puts a table in service.
     pub(crate) async fn enable_table(&self, name: TableName, origin: Origin) -> Result<u64> {
         if name.is_meta() {
-            return Err(not_disabled(&name));
+            return Err(enabled_already(&name));
         }
         self.on_table(name, origin, |table| match table.head.state {
-            HeadState::Enabled => Err(not_disabled(table.head.name())),
+            HeadState::Enabled => Err(enabled_already(table.head.name())),
             _ => Ok(Record::new(Kind::EnableTable)),
         })
         .await
@@ -232,11 +214,11 @@ impl Master {
     /// Takes a table out of service.
     pub(crate) async fn disable_table(&self, name: TableName, origin: Origin) -> Result<u64> {
         if name.is_meta() {
-            return Err(constraint("Cannot disable catalog table"));
+            return Err(constraint("hbase:meta cannot be disabled"));
         }
         self.on_table(name, origin, |table| match table.head.state {
             HeadState::Enabled => Ok(Record::new(Kind::DisableTable)),
-            _ => Err(not_enabled(table.head.name())),
+            _ => Err(not_enabled(table.head.name(), " already")),
         })
         .await
     }
@@ -259,7 +241,7 @@ impl Master {
     pub(crate) async fn flush_table(&self, name: TableName, origin: Origin) -> Result<u64> {
         self.on_table(name, origin, |table| match table.head.state {
             HeadState::Enabled => Ok(Record::new(Kind::FlushTable)),
-            _ => Err(not_enabled(table.head.name())),
+            _ => Err(not_enabled(table.head.name(), "; enable it first")),
         })
         .await
     }
@@ -275,16 +257,15 @@ impl Master {
             let catalog = master.tables.catalog();
             let exists = catalog.namespaces.contains_key(&name);
             if kind == Kind::CreateNamespace && exists {
-                return Err(RpcError::of(ErrorKind::Exists, "NamespaceExistException", name).into());
+                return Err(namespace_exists(&name).into());
             }
             if kind != Kind::CreateNamespace && !exists {
                 return Err(namespace_not_found(&name).into());
             }
             if kind == Kind::DeleteNamespace
-                && let count @ 1.. = catalog.tables.keys().filter(|table| table.namespace() == name).count()
+                && let Some(table) = catalog.tables.keys().find(|table| table.namespace() == name)
             {
-                let message = format!("Only empty namespaces can be removed. Namespace {name} has {count} tables");
-                return Err(constraint(message).into());
+                return Err(namespace_not_empty(&name, table).into());
             }
             Ok(Record { namespace: name, properties, ..Record::new(kind) })
         })
@@ -309,7 +290,7 @@ impl Master {
     /// Deletes an empty namespace.
     pub(crate) async fn delete_namespace(&self, name: String, origin: Origin) -> Result<u64> {
         if [DEFAULT_NAMESPACE, SYSTEM_NAMESPACE].contains(&name.as_str()) {
-            return Err(constraint(format!("Reserved namespace {name} cannot be removed.")));
+            return Err(constraint(format!("namespace {name} is reserved and cannot be removed")));
         }
         self.on_namespace(name, origin, Kind::DeleteNamespace, BTreeMap::new()).await
     }

@@ -117,10 +117,6 @@ impl Master {
             Err(error) if master.is_end(&error) => return Err(error),
             Err(error) => tracing::error!(%error, "not all regions are open; tried again from time to time"),
         }
-        // What a procedure leaves behind that gave up is looked after as well.
-        if !busy.is_empty() {
-            master.missing.store(true, Ordering::Release);
-        }
         master.watch();
         Ok(master)
     }
@@ -156,7 +152,7 @@ impl Master {
         }
         for (key, records) in by_lock {
             let guard = self.locks.try_lock(&key).expect("nobody has taken locks yet");
-            self.start_procedures(records, guard);
+            self.start_procedures(records, guard, true);
         }
     }
 
@@ -264,11 +260,16 @@ impl Master {
     }
 
     async fn mend_regions_of(&self, table: Arc<Table>) {
-        let Some(_guard) = self.locks.try_lock(&table_key(table.head.name())) else {
-            return self.missing.store(true, Ordering::Release);
-        };
-        let Some(table) = self.tables.get(table.head.name()) else { return };
-        if table.head.state != HeadState::Enabled {
+        match self.locks.try_lock(&table_key(table.head.name())) {
+            Some(_guard) => self.open_missing(table.head.name()).await,
+            None => self.missing.store(true, Ordering::Release),
+        }
+    }
+
+    /// Opens those regions of a table in service that are closed. The caller holds its lock.
+    pub(crate) async fn open_missing(&self, name: &TableName) {
+        let Some(table) = self.tables.get(name).filter(|table| table.head.state == HeadState::Enabled) else { return };
+        if self.shutdown.is_signalled() {
             return;
         }
         let missing: Vec<RegionInfo> = {
@@ -279,10 +280,10 @@ impl Master {
         match self.open_regions(openings(&table.id, &table.head.descriptor, &missing)).await {
             Ok(failed) => {
                 for (info, error) in failed {
-                    tracing::error!(region = %info, %error, "region still does not open");
+                    tracing::error!(region = %info, %error, "region does not open");
                 }
             }
-            Err(error) => tracing::warn!(table = %table.head.name(), %error, "regions still do not open"),
+            Err(error) => tracing::warn!(table = %table.head.name(), %error, "regions do not open"),
         }
     }
 }

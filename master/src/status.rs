@@ -16,7 +16,7 @@ use protocol::status::{ClusterStatus, RegionCounts, RegionLoad, ServerLoad, Tran
 use crate::head::HeadState;
 use crate::master::Master;
 use crate::procedure::{Kind, Outcome, Record};
-use crate::requests::namespace_not_found;
+use crate::refusal::namespace_not_found;
 use crate::tables::Table;
 
 type Result<T> = std::result::Result<T, RpcError>;

@@ -3,8 +3,8 @@
 //! | kind | steps; the one in capitals decides |
 //! | --- | --- |
 //! | create | head and manifests; CATALOG; META, open |
-//! | delete | close; RETIRE; head dropped, catalog; META; files |
-//! | truncate | close; RETIRE; new manifests, head; META, open; files |
+//! | delete | close; RETIRE the first region; the others, head dropped, catalog; META; files |
+//! | truncate | close; RETIRE the first region; the others, new manifests, head; META, open; files |
 //! | enable | HEAD; open, META |
 //! | disable | HEAD; close, META |
 //! | modify | HEAD; tell the regions; files of lost families |
@@ -24,6 +24,7 @@ use crate::error::{MasterError, Result};
 use crate::head::{HeadState, TableHead};
 use crate::master::Master;
 use crate::procedure::{Kind, Record};
+use crate::refusal::{enabled_still, namespace_not_empty, namespace_not_found, table_exists, table_not_found};
 use crate::regions::{Failed, openings};
 use crate::tables::Table;
 
@@ -43,6 +44,10 @@ fn refuse<T>(kind: ErrorKind, class: &str, message: impl Into<String>) -> Result
 fn plan<'a>(record: &'a Record, head: &'a Option<TableHead>) -> Result<&'a TableHead> {
     head.as_ref()
         .ok_or_else(|| RpcError::new(ErrorKind::Corrupt, format!("procedure {} has lost its plan", record.id)).into())
+}
+
+fn first(regions: &[RegionInfo]) -> &[RegionInfo] {
+    &regions[..regions.len().min(1)]
 }
 
 impl Record {
@@ -120,11 +125,10 @@ impl Master {
                             return Ok(());
                         }
                         if !catalog.namespaces.contains_key(table.namespace()) {
-                            let name = table.namespace();
-                            return refuse(ErrorKind::NotFound, "NamespaceNotFoundException", name);
+                            return Err(namespace_not_found(table.namespace()).into());
                         }
                         if catalog.tables.insert(table.clone(), id.to_owned()).is_some() {
-                            return refuse(ErrorKind::Exists, "TableExistsException", table.to_string());
+                            return Err(table_exists(table).into());
                         }
                         Ok(())
                     })
@@ -157,9 +161,7 @@ impl Master {
     /// Refuses to go on with a table that is not out of service: the procedure has outlived what it was meant for.
     async fn check_out_of_service(&self, record: &Record) -> Result<()> {
         match self.tables.read_head(&record.table_id).await? {
-            Some((_, head)) if head.state == HeadState::Enabled => {
-                refuse(ErrorKind::Conflict, "TableNotDisabledException", head.name().to_string())
-            }
+            Some((_, head)) if head.state == HeadState::Enabled => Err(enabled_still(head.name()).into()),
             _ => Ok(()),
         }
     }
@@ -171,9 +173,11 @@ impl Master {
             0 => {
                 self.check_out_of_service(record).await?;
                 self.close_regions(openings(id, &before.descriptor, &before.regions), false).await?;
+                self.check_retirable(id, &before.regions).await?;
             }
-            1 => self.retire_regions(id, &before.regions).await?,
+            1 => self.retire_regions(id, first(&before.regions)).await?,
             2 => {
+                self.retire_regions(id, &before.regions).await?;
                 self.drop_head(record, before).await?;
                 self.tables
                     .change_catalog(|catalog| {
@@ -185,7 +189,11 @@ impl Master {
                     .await?;
                 self.tables.forget(table, id);
             }
-            3 => self.forget_in_meta(&before.regions, Some(table)).await?,
+            3 => {
+                // A younger table of this name keeps its state.
+                let gone = !self.tables.catalog().tables.contains_key(table);
+                self.forget_in_meta(&before.regions, gone.then_some(table)).await?;
+            }
             _ => {
                 self.delete_files(id, &before.regions, true).await?;
                 return Ok(Next::End(Vec::new()));
@@ -201,9 +209,11 @@ impl Master {
             0 => {
                 self.check_out_of_service(record).await?;
                 self.close_regions(openings(id, &before.descriptor, &before.regions), false).await?;
+                self.check_retirable(id, &before.regions).await?;
             }
-            1 => self.retire_regions(id, &before.regions).await?,
+            1 => self.retire_regions(id, first(&before.regions)).await?,
             2 => {
+                self.retire_regions(id, &before.regions).await?;
                 self.create_manifests(id, &after.descriptor, &after.regions).await?;
                 self.tables.change_head(id, |head| Ok((head != Some(after)).then(|| after.clone()))).await?;
             }
@@ -228,7 +238,7 @@ impl Master {
             .change_head(&record.table_id, |head| match head {
                 Some(head) if head.state == state => Ok(None),
                 Some(head) if head.state != HeadState::Dropped => Ok(Some(TableHead { state, ..head.clone() })),
-                _ => refuse(ErrorKind::NotFound, "TableNotFoundException", name.to_string()),
+                _ => Err(table_not_found(name).into()),
             })
             .await
     }
@@ -265,9 +275,7 @@ impl Master {
             0 => {
                 self.tables
                     .change_head(id, |head| match head {
-                        Some(head) if head.state == HeadState::Dropped => {
-                            refuse(ErrorKind::NotFound, "TableNotFoundException", before.name().to_string())
-                        }
+                        Some(head) if head.state == HeadState::Dropped => Err(table_not_found(before.name()).into()),
                         Some(head) if head.revision == after.revision && head.descriptor == after.descriptor => {
                             Ok(None)
                         }
@@ -280,7 +288,7 @@ impl Master {
                             revision: after.revision,
                             ..head.clone()
                         })),
-                        None => refuse(ErrorKind::NotFound, "TableNotFoundException", before.name().to_string()),
+                        None => Err(table_not_found(before.name()).into()),
                     })
                     .await?;
                 Ok(Next::Step)
@@ -311,6 +319,7 @@ impl Master {
 
     async fn step_flush(&self, record: &Record) -> Result<Next> {
         let before = plan(record, &record.before)?;
+        self.open_regions(openings(&record.table_id, &before.descriptor, &before.regions)).await?;
         for info in &before.regions {
             match self.host.flush(info).await {
                 Ok(()) => {}
@@ -329,12 +338,11 @@ impl Master {
                     Kind::CreateNamespace => drop(catalog.namespaces.insert(name.clone(), record.properties.clone())),
                     Kind::ModifyNamespace => match catalog.namespaces.get_mut(name) {
                         Some(properties) => *properties = record.properties.clone(),
-                        None => return refuse(ErrorKind::NotFound, "NamespaceNotFoundException", name),
+                        None => return Err(namespace_not_found(name).into()),
                     },
                     _ => {
                         if let Some(table) = catalog.tables.keys().find(|table| table.namespace() == name) {
-                            let message = format!("namespace {name} is not empty: it has table {table}");
-                            return refuse(ErrorKind::Invalid, "constraint.ConstraintException", message);
+                            return Err(namespace_not_empty(name, table).into());
                         }
                         catalog.namespaces.remove(name);
                     }

@@ -18,7 +18,7 @@ use runtime::random::Random;
 
 use crate::catalog::{self, Catalog};
 use crate::error::{MasterError, Result};
-use crate::head::{self, TableHead};
+use crate::head::{self, HeadState, TableHead};
 
 /// Small storage calls in flight for one piece of work.
 pub(crate) const PARALLEL: usize = 64;
@@ -94,14 +94,15 @@ impl Tables {
         self.catalog.read().clone()
     }
 
-    /// A table.
+    /// A table that is not on its way out for ever.
     pub fn get(&self, name: &TableName) -> Option<Arc<Table>> {
-        self.tables.read().get(name).cloned()
+        self.tables.read().get(name).filter(|table| table.head.state != HeadState::Dropped).cloned()
     }
 
-    /// All tables.
+    /// All such tables.
     pub fn all(&self) -> Vec<Arc<Table>> {
-        self.tables.read().values().cloned().collect()
+        let tables = self.tables.read();
+        tables.values().filter(|table| table.head.state != HeadState::Dropped).cloned().collect()
     }
 
     /// Why a listed table is unknown here.

@@ -138,3 +138,9 @@ pub async fn rows(table: &Table) -> Vec<(String, String)> {
     }
     rows
 }
+
+pub async fn put_all(table: &Table, puts: Vec<Mutation>) {
+    for done in table.mutate_all(puts).await {
+        done.expect("put");
+    }
+}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use filesystem::Filesystem;
 use filesystem::memory::MemoryFilesystem;
 
-use crate::cluster::{Cluster, described, keys, name, put, rows};
+use model::schema::FamilyDescriptor;
+
+use crate::cluster::{Cluster, described, keys, name, put, put_all, put_in, rows};
 
 fn memory() -> Arc<dyn Filesystem> {
     Arc::new(MemoryFilesystem::new())
@@ -37,4 +39,217 @@ async fn a_table_cut_at_its_creation_has_its_regions_in_meta_and_outlives_a_rest
         regions.iter().map(|r| &r.info).collect::<Vec<_>>()
     );
     assert_eq!(rows(&cluster.table("t").await).await, expected);
+}
+
+/// The class and message of an error.
+fn refusal<T: std::fmt::Debug>(result: Result<T, client::ClientError>) -> (String, String) {
+    let error = result.expect_err("refused");
+    (error.class().to_owned(), error.to_string())
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, client::ClientError>, class: &str, words: &str) {
+    let (found, message) = refusal(result);
+    assert!(found.ends_with(class), "{found} is not {class}: {message}");
+    assert!(message.contains(words), "`{message}` does not say `{words}`");
+}
+
+#[tokio::test]
+async fn a_table_goes_through_its_states_and_refuses_what_does_not_fit() {
+    let cluster = Cluster::start(memory()).await;
+    let (admin, t) = (cluster.admin().await, name("t"));
+    for missing in [
+        admin.disable_table(&t).await,
+        admin.enable_table(&t).await,
+        admin.delete_table(&t).await,
+        admin.truncate_table(&t, true).await,
+        admin.modify_table(&described("t")).await,
+        admin.descriptor(&t).await.map(drop),
+        admin.regions(&t).await.map(drop),
+    ] {
+        refused(missing, "TableNotFoundException", "t");
+    }
+    assert!(!admin.exists(&t).await.expect("exists"));
+    admin.create_table(&described("t"), &keys(&["m"])).await.expect("create");
+    refused(admin.create_table(&described("t"), &[]).await, "TableExistsException", "table t exists already");
+    refused(admin.delete_table(&t).await, "TableNotDisabledException", "disable it first");
+    refused(admin.truncate_table(&t, true).await, "TableNotDisabledException", "disable it first");
+    refused(admin.enable_table(&t).await, "TableNotDisabledException", "enabled already");
+    let table = cluster.table("t").await;
+    put_all(&table, vec![put("a", "1"), put("z", "2")]).await;
+
+    admin.disable_table(&t).await.expect("disable");
+    assert!(!admin.is_enabled(&t).await.expect("state"));
+    refused(admin.disable_table(&t).await, "TableNotEnabledException", "disabled already");
+    refused(table.mutate(put("b", "1")).await, "TableNotEnabledException", "t");
+    assert!(admin.exists(&t).await.expect("exists"));
+    admin.enable_table(&t).await.expect("enable");
+    assert_eq!(rows(&table).await.len(), 2);
+
+    admin.disable_table(&t).await.expect("disable");
+    admin.truncate_table(&t, true).await.expect("truncate");
+    assert!(admin.is_enabled(&t).await.expect("state"));
+    assert_eq!(admin.regions(&t).await.expect("regions").len(), 2);
+    assert_eq!(rows(&table).await, []);
+    table.mutate(put("a", "3")).await.expect("put");
+    admin.disable_table(&t).await.expect("disable");
+    admin.truncate_table(&t, false).await.expect("truncate");
+    assert_eq!(admin.regions(&t).await.expect("regions").len(), 1);
+    assert_eq!(rows(&table).await, []);
+
+    admin.disable_table(&t).await.expect("disable");
+    admin.delete_table(&t).await.expect("delete");
+    assert!(!admin.exists(&t).await.expect("exists"));
+    assert_eq!(admin.tables(None).await.expect("list"), []);
+    refused(table.mutate(put("a", "1")).await, "TableNotFoundException", "t");
+    // Nothing of it is left but the stub that keeps it dead.
+    let left: Vec<_> = cluster.fs.list("data/default").await.expect("list").into_iter().map(|file| file.path).collect();
+    assert_eq!(left, Vec::<String>::new());
+    // The name may be used again, with an empty table.
+    admin.create_table(&described("t"), &[]).await.expect("create");
+    assert_eq!(rows(&table).await, []);
+}
+
+#[tokio::test]
+async fn bad_tables_are_refused_with_a_reason() {
+    let cluster = Cluster::start(memory()).await;
+    let admin = cluster.admin().await;
+    let bare = model::schema::TableDescriptor::new(name("t"));
+    refused(admin.create_table(&bare, &[]).await, "DoNotRetryIOException", "famil");
+    refused(admin.create_table(&described("t"), &keys(&["a", "a"])).await, "DoNotRetryIOException", "unique. key=`a`");
+    refused(admin.create_table(&described("t"), &keys(&["", "a"])).await, "DoNotRetryIOException", "empty");
+    let long = vec![bytes::Bytes::from(vec![b'k'; 33_000])];
+    refused(admin.create_table(&described("t"), &long).await, "DoNotRetryIOException", "too long");
+    refused(admin.create_table(&described("hbase:t"), &[]).await, "ConstraintException", "reserved");
+    refused(admin.create_table(&described("ferrobase:t"), &[]).await, "ConstraintException", "reserved");
+    refused(admin.create_table(&described("hbase:meta"), &[]).await, "TableExistsException", "hbase:meta");
+    refused(admin.disable_table(&name("hbase:meta")).await, "ConstraintException", "hbase:meta");
+    refused(admin.delete_table(&name("hbase:meta")).await, "TableNotDisabledException", "hbase:meta");
+    refused(
+        admin.create_table(&described("n:t"), &[]).await,
+        "NamespaceNotFoundException",
+        "namespace n does not exist",
+    );
+    let zero = described("t").with_family(FamilyDescriptor::new("f").with("VERSIONS", "0"));
+    refused(admin.create_table(&zero, &[]).await, "DoNotRetryIOException", "VERSIONS");
+    assert_eq!(admin.tables(None).await.expect("list"), []);
+}
+
+#[tokio::test]
+async fn namespaces_are_made_changed_listed_and_removed() {
+    let cluster = Cluster::start(memory()).await;
+    let admin = cluster.admin().await;
+    let names = async || -> Vec<String> {
+        admin.namespaces().await.expect("list").into_iter().map(|namespace| namespace.name).collect()
+    };
+    assert_eq!(names().await, ["default", "hbase"]);
+    let mut n = client::Namespace::new("n");
+    n.properties.insert("hbase.namespace.quota.maxtables".to_owned(), "5".to_owned());
+    admin.create_namespace(&n).await.expect("create");
+    refused(admin.create_namespace(&n).await, "NamespaceExistException", "namespace n exists already");
+    assert_eq!(admin.namespace("n").await.expect("namespace"), n);
+    n.properties.insert("k".to_owned(), "v".to_owned());
+    admin.modify_namespace(&n).await.expect("modify");
+    assert_eq!(admin.namespace("n").await.expect("namespace"), n);
+    refused(admin.modify_namespace(&client::Namespace::new("o")).await, "NamespaceNotFoundException", "o");
+    refused(admin.delete_namespace("o").await, "NamespaceNotFoundException", "o");
+    refused(admin.namespace("o").await, "NamespaceNotFoundException", "o");
+    refused(admin.tables_of_namespace("o").await, "NamespaceNotFoundException", "o");
+    refused(admin.delete_namespace("default").await, "ConstraintException", "reserved");
+    refused(admin.create_namespace(&client::Namespace::new("a b")).await, "DoNotRetryIOException", "a b");
+    admin.create_table(&described("n:t"), &[]).await.expect("create");
+    refused(admin.delete_namespace("n").await, "ConstraintException", "n:t");
+    assert_eq!(admin.tables_of_namespace("n").await.expect("list"), [name("n:t")]);
+    assert_eq!(admin.tables_of_namespace("hbase").await.expect("list"), [name("hbase:meta")]);
+    // All of it outlives a crash.
+    let cluster = Cluster::start(cluster.fs.clone()).await;
+    let admin = cluster.admin().await;
+    assert_eq!(admin.namespace("n").await.expect("namespace"), n);
+    admin.disable_table(&name("n:t")).await.expect("disable");
+    admin.delete_table(&name("n:t")).await.expect("delete");
+    admin.delete_namespace("n").await.expect("delete");
+    let left: Vec<_> = admin.namespaces().await.expect("list").into_iter().map(|namespace| namespace.name).collect();
+    assert_eq!(left, ["default", "hbase"]);
+}
+
+#[tokio::test]
+async fn tables_are_listed_by_patterns_over_whole_names() {
+    let cluster = Cluster::start(memory()).await;
+    let admin = cluster.admin().await;
+    admin.create_namespace(&client::Namespace::new("n")).await.expect("create");
+    for table in ["ab", "abc", "b.c", "n:ab"] {
+        admin.create_table(&described(table), &[]).await.expect("create");
+    }
+    for (pattern, expected) in [
+        (None, vec!["ab", "abc", "b.c", "n:ab"]),
+        (Some(".*"), vec!["ab", "abc", "b.c", "n:ab"]),
+        (Some("ab"), vec!["ab"]),
+        (Some("ab.*"), vec!["ab", "abc"]),
+        (Some("a|abc"), vec!["abc"]),
+        (Some("default:.*"), vec!["ab", "abc", "b.c"]),
+        (Some("n:.*"), vec!["n:ab"]),
+        (Some(r"\w\.\w"), vec!["b.c"]),
+        (Some(r"\Qb.c\E"), vec!["b.c"]),
+        (Some("(?i)AB"), vec!["ab"]),
+        (Some("hbase:.*"), vec![]),
+        (Some("x"), vec![]),
+    ] {
+        let found = admin.tables(pattern).await.expect("list");
+        assert_eq!(found, expected.iter().map(|table| name(table)).collect::<Vec<_>>(), "{pattern:?}");
+        let described = admin.descriptors(pattern).await.expect("list");
+        assert_eq!(described.into_iter().map(|table| table.name).collect::<Vec<_>>(), found, "{pattern:?}");
+    }
+    refused(admin.tables(Some("(")).await, "DoNotRetryIOException", "regular expression");
+}
+
+#[tokio::test]
+async fn an_altered_table_serves_what_it_has_now() {
+    let cluster = Cluster::start(memory()).await;
+    let (admin, t) = (cluster.admin().await, name("t"));
+    admin.create_table(&described("t"), &keys(&["m"])).await.expect("create");
+    let table = cluster.table("t").await;
+    put_all(&table, vec![put("a", "1"), put("z", "1"), put_in("g", "a", "1")]).await;
+    // A family more, in service.
+    let mut more = described("t").with_family(FamilyDescriptor::new("h"));
+    more.attributes.insert("MAX_FILESIZE".to_owned(), "1073741824".into());
+    admin.modify_table(&more).await.expect("modify");
+    assert_eq!(admin.descriptor(&t).await.expect("descriptor"), more);
+    table.mutate(put_in("h", "z", "2")).await.expect("put");
+    // A family less; the same name again begins empty, whatever the log and the files say.
+    let mut less = more.clone();
+    less.families.remove(&b"g"[..]);
+    admin.modify_table(&less).await.expect("modify");
+    refused(table.mutate(put_in("g", "a", "2")).await, "NoSuchColumnFamilyException", "g");
+    admin.modify_table(&more).await.expect("modify");
+    let get = |row: &'static str| table.get(Box::leak(Box::new(model::query::Get::new(row))));
+    assert!(get("a").await.expect("get").value(b"g", b"q").is_none());
+    assert_eq!(get("a").await.expect("get").value(b"f", b"q").as_deref(), Some(&b"1"[..]));
+    // The same out of service, and after a crash.
+    admin.disable_table(&t).await.expect("disable");
+    admin.modify_table(&less).await.expect("modify");
+    assert_eq!(admin.descriptor(&t).await.expect("descriptor"), less);
+    let cluster = Cluster::start(cluster.fs.clone()).await;
+    let (admin, table) = (cluster.admin().await, cluster.table("t").await);
+    assert_eq!(admin.descriptor(&t).await.expect("descriptor"), less);
+    admin.enable_table(&t).await.expect("enable");
+    assert_eq!(rows(&table).await.len(), 2);
+    let row = table.get(&model::query::Get::new("z")).await.expect("get");
+    assert_eq!(row.value(b"h", b"q").as_deref(), Some(&b"2"[..]));
+    let none = model::schema::TableDescriptor::new(t.clone());
+    refused(admin.modify_table(&none).await, "DoNotRetryIOException", "famil");
+}
+
+#[tokio::test]
+async fn many_regions_open_quickly_after_a_restart() {
+    let cluster = Cluster::start(memory()).await;
+    let splits: Vec<_> = (1..200).map(|i| bytes::Bytes::from(format!("{i:03}"))).collect();
+    cluster.admin().await.create_table(&described("t"), &splits).await.expect("create");
+    let fs = cluster.close().await;
+    let start = std::time::Instant::now();
+    let cluster = Cluster::start(fs).await;
+    let took = start.elapsed();
+    assert_eq!(cluster.admin().await.regions(&name("t")).await.expect("regions").len(), 200);
+    let status = cluster.admin().await.cluster_status().await.expect("status");
+    assert_eq!(status.regions(), 201);
+    println!("start with 200 regions: {took:?}");
 }

@@ -1,6 +1,6 @@
 //! The single-node engine: a [`region::Region`] opens on a filesystem with no server around it.
 //!
-//! Floors inside this crate: `error` < `source`, `mvcc`, `row_lock`, `nonce`, `budget` < `wal`, `file`, `memtable`, `manifest` < `read` < `compaction` < `region`.
+//! Floors inside this crate: `error` < `source`, `mvcc`, `row_lock`, `nonce`, `budget` < `wal`, `file`, `memtable`, `manifest` < `collect`, `read` < `compaction` < `region`.
 //!
 //! Always true
 //! - Storage has never heard of servers, clusters or messages.
@@ -9,6 +9,7 @@
 
 pub mod budget;
 pub mod cache;
+pub mod collect;
 pub mod compaction;
 pub mod error;
 pub mod file;

@@ -209,13 +209,43 @@ pub struct ManifestHandle {
     path: String,
     version: Version,
     manifest: Manifest,
-    /// The version is not known any more: a swap's answer was lost and could not be read back.
+    /// A swap that has begun and whose end is not known. Nothing else may be tried before.
+    attempt: Option<Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    next: Manifest,
+    head: String,
+    body: Option<Bytes>,
+    /// An answer was lost: it may have landed, or may land yet.
     in_doubt: bool,
 }
+
+/// Tries of one swap, always of the same bytes, while its answers are lost.
+const SWAP_TRIES: usize = 3;
 
 /// The key of a region's manifest.
 pub fn path(table_id: &str, encoded_name: &str) -> String {
     format!("ferrobase/table/{table_id}/{encoded_name}")
+}
+
+/// A region's name in the log: enough to find its manifest.
+pub fn log_name(table_id: &str, encoded_name: &str) -> String {
+    format!("{table_id}/{encoded_name}")
+}
+
+/// Whether the files of a region hold everything that the log has of it up to `seqno`, or nobody will ever want it. Once true, always true.
+pub(crate) async fn log_is_unneeded(fs: &Arc<dyn Filesystem>, log_name: &str, seqno: SeqNo) -> Result<bool> {
+    let path = format!("ferrobase/table/{log_name}");
+    if let Some(value) = fs.register_read_settled(&path).await? {
+        let manifest = Manifest::decode(&value, &path)?;
+        return Ok(manifest.retired || manifest.families.values().all(|family| family.flushed >= seqno));
+    }
+    // A manifest goes only with its table, whose head stays and says so (docs/formats/catalog.md).
+    let Some((table_id, _)) = log_name.split_once('/') else { return Ok(false) };
+    let head = fs.register_read_settled(&format!("ferrobase/table/{table_id}/head")).await?;
+    Ok(head.is_some_and(|head| head.head.starts_with("dropped.")))
 }
 
 impl ManifestHandle {
@@ -252,7 +282,7 @@ impl ManifestHandle {
         let Some(value) = fs.register_read(&path).await? else { return Ok(None) };
         let manifest = Manifest::decode(&value, &path)?;
         let (fs, random, version) = (fs.clone(), random.clone(), value.version);
-        Ok(Some(ManifestHandle { fs, random, path, version, manifest, in_doubt: false }))
+        Ok(Some(ManifestHandle { fs, random, path, version, manifest, attempt: None }))
     }
 
     /// The value last seen.
@@ -282,11 +312,10 @@ impl ManifestHandle {
     }
 
     /// Commits a change under the epoch of the claim. [`StorageError::Fenced`] if somebody took the region over: the
-    /// caller stops serving it and deletes nothing that the change named.
+    /// caller stops serving it and deletes nothing that the change named. After any other error [`Self::in_doubt`] says whether the
+    /// change may stand; if so it is brought to its end before anything else is committed.
     pub async fn commit(&mut self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
-        if self.in_doubt {
-            self.settle().await?;
-        }
+        self.settle().await?;
         let mut next = self.manifest.clone();
         change(&mut next);
         self.swap(next, true).await
@@ -294,6 +323,7 @@ impl ManifestHandle {
 
     /// Retires the region for ever, under the leader's epoch.
     pub async fn retire(&mut self, epoch: u64) -> Result<()> {
+        self.settle().await?;
         if self.manifest.retired {
             return Ok(());
         }
@@ -303,67 +333,57 @@ impl ManifestHandle {
         self.swap(next, true).await
     }
 
+    /// Whether a commit may stand whose answer was lost.
+    pub fn in_doubt(&self) -> bool {
+        self.attempt.is_some()
+    }
+
     async fn swap(&mut self, next: Manifest, whole: bool) -> Result<()> {
-        let head = next.head();
-        let body = whole.then(|| next.body(self.random.next_u128()));
-        let sent = body.clone();
-        match self.fs.register_swap(&self.path, &self.version, &head, body).await {
-            Ok(SwapOutcome::Swapped(version)) => {
-                self.version = version;
-                self.manifest = next;
-                Ok(())
-            }
-            Ok(SwapOutcome::Superseded(now)) => self.overtaken(now, &next, &head, sent),
-            Err(error) if error.kind() == filesystem::ErrorKind::Unknown => {
-                self.in_doubt = true;
-                let now = self.fs.register_read(&self.path).await?;
-                match now {
-                    // Our expected value still stands: it did not happen.
-                    Some(value) if value.version == self.version => {
-                        self.in_doubt = false;
-                        Err(error.into())
-                    }
-                    other => self.overtaken(other, &next, &head, sent),
+        let (head, body) = (next.head(), whole.then(|| next.body(self.random.next_u128())));
+        self.attempt = Some(Attempt { next, head, body, in_doubt: false });
+        self.settle().await
+    }
+
+    /// Brings a commit in doubt to its end: the same bytes again, until it stands or cannot land any more.
+    pub async fn settle(&mut self) -> Result<()> {
+        for _ in 0..SWAP_TRIES {
+            let Some(attempt) = &mut self.attempt else { return Ok(()) };
+            // Dropped on the way it may have happened.
+            let doubted = std::mem::replace(&mut attempt.in_doubt, true);
+            match self.fs.register_swap(&self.path, &self.version, &attempt.head, attempt.body.clone()).await {
+                Ok(SwapOutcome::Swapped(version)) => self.stands(version),
+                // Perhaps it is our own value, whose answer was lost.
+                Ok(SwapOutcome::Superseded(Some(now)))
+                    if now.head == attempt.head && attempt.body.as_ref().is_none_or(|body| *body == now.body) =>
+                {
+                    self.stands(now.version);
                 }
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The value is not the expected one: perhaps it is our own, whose answer was lost.
-    fn overtaken(
-        &mut self,
-        now: Option<RegisterValue>,
-        next: &Manifest,
-        head: &str,
-        sent: Option<Bytes>,
-    ) -> Result<()> {
-        match now {
-            Some(value) if value.head == head && sent.as_ref().is_none_or(|body| *body == value.body) => {
-                self.version = value.version;
-                self.manifest = next.clone();
-                self.in_doubt = false;
-                Ok(())
-            }
-            _ => Err(StorageError::Fenced(format!("region `{}`", self.path))),
-        }
-    }
-
-    /// Finds out what stands after a lost answer: only our own epoch's value lets us go on.
-    async fn settle(&mut self) -> Result<()> {
-        let value = self.fs.register_read(&self.path).await?;
-        match value {
-            Some(value) => {
-                let manifest = Manifest::decode(&value, &self.path)?;
-                if manifest.epoch != self.manifest.epoch || manifest.retired {
+                Ok(SwapOutcome::Superseded(_)) => {
+                    self.attempt = None;
                     return Err(StorageError::Fenced(format!("region `{}`", self.path)));
                 }
-                self.manifest = manifest;
-                self.version = value.version;
-                self.in_doubt = false;
-                Ok(())
+                Err(error) if error.kind() == filesystem::ErrorKind::Unknown => {
+                    tracing::warn!(%error, "the answer to a manifest's swap was lost");
+                }
+                Err(error) => {
+                    if !doubted {
+                        self.attempt = None;
+                    }
+                    return Err(error.into());
+                }
             }
-            None => Err(StorageError::Fenced(format!("region `{}`", self.path))),
+        }
+        if self.attempt.is_none() {
+            return Ok(());
+        }
+        let why = "the manifest could not be swapped: the answers were lost";
+        Err(filesystem::Error::new(filesystem::ErrorKind::Unknown, &self.path, why).into())
+    }
+
+    fn stands(&mut self, version: Version) {
+        if let Some(attempt) = self.attempt.take() {
+            self.manifest = attempt.next;
+            self.version = version;
         }
     }
 }

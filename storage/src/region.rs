@@ -9,9 +9,11 @@
 //! Always true
 //! - A cell is visible only after its log entry is as durable as asked; a write that failed is never applied.
 //! - A row's lock is held until its write is visible, so a read-modify-write sees every earlier write of the row.
-//! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it.
+//! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it, and after its last reader.
 
+mod collect;
 mod counters;
+mod ledger;
 mod load;
 mod open;
 mod persist;
@@ -24,8 +26,8 @@ mod write;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use filesystem::Filesystem;
@@ -39,7 +41,7 @@ use crate::budget::{Budget, Charge};
 use crate::cache::BlockCache;
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
-use crate::manifest::{FileEntry, ManifestHandle};
+use crate::manifest::FileEntry;
 use crate::memtable::Memtable;
 use crate::mvcc::Mvcc;
 use crate::nonce::NonceWindow;
@@ -125,7 +127,8 @@ type Version = BTreeMap<Bytes, StoreVersion>;
 pub struct Region {
     ctx: RegionContext,
     info: RegionInfo,
-    encoded: Bytes,
+    /// Its name in the log.
+    log_name: Bytes,
     epoch: u64,
     order: CellOrder,
     descriptor: RwLock<Arc<TableDescriptor>>,
@@ -137,9 +140,13 @@ pub struct Region {
     /// Makes log order seqno order.
     submit: Mutex<()>,
     version: RwLock<Arc<Version>>,
-    manifest: tokio::sync::Mutex<ManifestHandle>,
-    /// One flush or compaction commit at a time.
-    persisting: tokio::sync::Mutex<()>,
+    ledger: tokio::sync::Mutex<ledger::Ledger>,
+    /// One flush at a time. Taken before `compacting`, that before `ledger`.
+    flushing: tokio::sync::Mutex<()>,
+    /// One compaction at a time.
+    compacting: tokio::sync::Mutex<()>,
+    /// Files that this opening has opened or written and not deleted, by path. What is not listed is deleted when its last reader is gone.
+    readers: Mutex<BTreeMap<String, Weak<HFileReader>>>,
     closing: AtomicBool,
     /// Budget taken by the active memtables.
     charge: Mutex<Charge>,

@@ -13,15 +13,33 @@ mod reader;
 mod writer;
 
 pub use format::{Entry, Range, StreamIndex};
-pub use reader::{Ended, fence, release, replay};
+pub use reader::{Ended, fence, replay};
+pub(crate) use reader::{State, is_fence, release, state};
 pub use writer::{Log, LogCounters, LogSettings, Ticket};
 
+/// Where streams lie.
+pub(crate) const FOLDER: &str = "ferrobase/log";
+/// Length of a fence.
+pub(crate) const FENCE_LEN: u64 = format::FENCE_MAGIC.len() as u64;
+
+/// Where a stream lies.
+pub(crate) fn folder(stream: u64) -> String {
+    format!("{FOLDER}/{stream:016x}")
+}
+
 fn segment_path(stream: u64, number: u64) -> String {
-    format!("ferrobase/log/{stream:016x}/s/{number:016x}")
+    format!("{}/s/{number:016x}", folder(stream))
+}
+
+/// Stream and number of a segment or fence.
+pub(crate) fn parse_path(path: &str) -> Option<(u64, u64)> {
+    let (stream, number) = path.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once("/s/")?;
+    let parsed = (u64::from_str_radix(stream, 16).ok()?, u64::from_str_radix(number, 16).ok()?);
+    (segment_path(parsed.0, parsed.1) == path).then_some(parsed)
 }
 
 fn head_path(stream: u64) -> String {
-    format!("ferrobase/log/{stream:016x}/head")
+    format!("{}/head", folder(stream))
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ enum Action {
     Kill,
     /// The region is closed and opened elsewhere.
     Move,
+    /// What nobody needs is deleted.
+    Collect,
 }
 
 use Action::*;
@@ -53,11 +55,14 @@ const STORY: &[Action] = &[
     Increment,
     Compact,
     Put(0),
+    Collect,
     Kill,
     Increment,
+    Collect,
     Put(1),
     Kill,
     Flush,
+    Collect,
     Increment,
     Delete(0),
     Kill,
@@ -66,6 +71,7 @@ const STORY: &[Action] = &[
     Compact,
     Increment,
     Move,
+    Collect,
     Put(0),
     Increment,
 ];
@@ -169,7 +175,7 @@ impl Known {
     }
 }
 
-async fn act(region: &Arc<Region>, action: Action, number: usize, known: &mut Known) {
+async fn act(fs: &Arc<dyn Filesystem>, region: &Arc<Region>, action: Action, number: usize, known: &mut Known) {
     match action {
         Put(row) => {
             let (row, value) = (ROWS[row], format!("v{number}"));
@@ -200,19 +206,23 @@ async fn act(region: &Arc<Region>, action: Action, number: usize, known: &mut Kn
         }
         Flush => drop(region.flush().await),
         Compact => drop(region.compact(true).await),
+        Collect => {
+            if region.collect().await.is_ok() {
+                nothing_unneeded(fs, region, &format!("action {number}")).await;
+            }
+            drop(storage::collect::streams(fs).await);
+        }
         Kill | Move => unreachable!("done by the story"),
     }
 }
 
-/// Tells the story with a fault, then looks at what is left. Answers the steps taken.
-async fn tell(fault: Option<Fault>, reads: bool) -> u64 {
+/// Tells the story with faults, then looks at what is left. Answers the steps taken.
+async fn tell(faults: &[Fault], reads: bool) -> u64 {
     let machine = FaultyFilesystem::new();
     if reads {
         machine.count_reads();
     }
-    if let Some(fault) = fault {
-        machine.plan(fault);
-    }
+    machine.plan_all(faults.to_vec());
     let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
     let (lives, mut known) = (AtomicU64::new(1), Known::default());
     let mut region: Option<Arc<Region>> = None;
@@ -224,25 +234,25 @@ async fn tell(fault: Option<Fault>, reads: bool) -> u64 {
         {
             drop(region.close().await);
         }
-        for _ in 0..3 {
+        for _ in 0..4 {
             if region.is_none() {
                 region = open(&fs, &lives).await.ok();
             }
         }
         let Some(region) = &region else {
-            assert!(machine.is_stopped(), "{fault:?}: a passing fault keeps nobody from opening");
+            assert!(machine.is_stopped(), "{faults:?}: a passing fault keeps nobody from opening");
             break;
         };
         if !matches!(action, Kill | Move) {
-            act(region, *action, number, &mut known).await;
+            act(&fs, region, *action, number, &mut known).await;
         }
         if machine.is_stopped() {
             break;
         }
     }
     let steps = machine.steps();
-    let step = fault.and_then(|fault| machine.step_name(fault.step));
-    let at = format!("{fault:?} {}", step.unwrap_or_default());
+    let step = faults.first().and_then(|fault| machine.step_name(fault.step));
+    let at = format!("{faults:?} {}", step.unwrap_or_default());
     drop(region);
     machine.stop();
 
@@ -251,24 +261,55 @@ async fn tell(fault: Option<Fault>, reads: bool) -> u64 {
     known.verify(&region, &format!("{at}: reopened")).await;
     drop(region);
     let region = open(&fs, &lives).await.expect("open");
+    act(&fs, &region, Collect, 0, &mut known).await;
     known.verify(&region, &format!("{at}: reopened twice")).await;
     known.retry(&region, &at).await;
     region.flush().await.expect("flush");
+    act(&fs, &region, Collect, 0, &mut known).await;
     known.verify(&region, &format!("{at}: flushed")).await;
     region.compact(true).await.expect("compact");
     known.verify(&region, &format!("{at}: compacted")).await;
     drop(region);
-    let region = open(&fs, &lives).await.expect("open");
-    known.retry(&region, &format!("{at}: at last")).await;
+    let life = lives.fetch_add(1, Ordering::SeqCst);
+    let log = start_log(&fs, life).await.expect("log");
+    let region = open_as(&fs, log.clone(), 1 + life, table()).await.expect("open");
+    storage::collect::end_others(&fs, life).await.expect("end");
+    known.retry(&region, &at).await;
+    region.collect().await.expect("collect");
+    known.verify(&region, &format!("{at}: at last")).await;
+    nothing_unneeded(&fs, &region, &at).await;
     region.close().await.expect("close");
+    log.end().await.expect("end");
+    let done = storage::collect::streams(&fs).await.expect("collect");
+    assert_eq!(done.failed, 0, "{at}");
+    for file in fs.list("ferrobase/log").await.expect("list") {
+        let data = fs.read_at(&file.path, 0, 100).await.expect("read");
+        assert_eq!(data, "FBFENCE1", "{at}: {} is left of the log", file.path);
+    }
+    assert!(fs.unfinished("ferrobase").await.expect("list").is_empty(), "{at}");
+    let region = open(&fs, &lives).await.expect("open");
+    known.verify(&region, &format!("{at}: in the end")).await;
     steps
 }
 
+/// The region's folder holds what it lists and nothing else.
+async fn nothing_unneeded(fs: &Arc<dyn Filesystem>, region: &Arc<Region>, at: &str) {
+    let mut listed: Vec<String> =
+        ["f", "g"].iter().flat_map(|family| region.files(family.as_bytes())).map(|(name, _)| name).collect();
+    listed.sort();
+    let Ok(stored) = fs.list("data").await else { return }; // the fault has hit this look
+    let mut stored: Vec<String> =
+        stored.iter().map(|file| file.path.rsplit('/').next().unwrap_or_default().to_owned()).collect();
+    stored.sort();
+    assert_eq!(stored, listed, "{at}: store files");
+    assert!(fs.unfinished("data").await.is_ok_and(|left| left.is_empty()), "{at}: unfinished store files");
+}
+
 async fn every_step(effect: Effect, stop: bool, reads: bool) {
-    let steps = tell(None, reads).await;
+    let steps = tell(&[], reads).await;
     assert!(steps > 100, "{steps} steps");
     for step in 0..steps {
-        tell(Some(Fault { step, effect, stop }), reads).await;
+        tell(&[Fault { step, effect, stop }], reads).await;
     }
 }
 
@@ -307,6 +348,18 @@ async fn a_lost_answer_loses_nothing_acknowledged() {
     every_step(Effect::After, false, false).await;
 }
 
+/// A commit's answers are lost until its holder gives up; what it meant to do is brought to its end by the next.
+#[tokio::test]
+async fn lost_answers_in_a_row_lose_nothing_acknowledged() {
+    let steps = tell(&[], false).await;
+    for effect in [Effect::After, Effect::Torn] {
+        for step in 0..steps {
+            let fault = |step| Fault { step, effect, stop: false };
+            tell(&[fault(step), fault(step + 1), fault(step + 2)], false).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_opening_that_failed_can_be_repeated_by_the_same_process() {
     for after in 0.. {
@@ -315,7 +368,7 @@ async fn an_opening_that_failed_can_be_repeated_by_the_same_process() {
         let mut known = Known::default();
         let region = open_as(&fs, start_log(&fs, 1).await.expect("log"), 2, table()).await.expect("open");
         for (number, action) in [Put(0), Increment, Flush, Increment, Put(1)].into_iter().enumerate() {
-            act(&region, action, number, &mut known).await;
+            act(&fs, &region, action, number, &mut known).await;
         }
         drop(region);
         let log = start_log(&fs, 2).await.expect("log");
@@ -343,9 +396,9 @@ async fn a_family_that_is_dropped_and_comes_back_is_empty() {
             let fs: Arc<dyn Filesystem> = Arc::new(filesystem::memory::MemoryFilesystem::new());
             let mut region = open_as(&fs, start_log(&fs, 1).await.expect("log"), 2, table()).await.expect("open");
             let mut known = Known::default();
-            act(&region, Put(0), 0, &mut known).await;
+            act(&fs, &region, Put(0), 0, &mut known).await;
             if flush {
-                act(&region, Flush, 1, &mut known).await;
+                act(&fs, &region, Flush, 1, &mut known).await;
             }
             for (life, table) in [(2, narrow()), (3, table())] {
                 if reopened {
@@ -361,7 +414,7 @@ async fn a_family_that_is_dropped_and_comes_back_is_empty() {
                 assert_eq!(families, [b"f"], "flush {flush}, reopened {reopened}, life {life}");
                 region = open_as(&fs, start_log(&fs, life).await.expect("log"), 1 + life, table()).await.expect("open");
             }
-            act(&region, Put(0), 9, &mut known).await;
+            act(&fs, &region, Put(0), 9, &mut known).await;
             known.verify(&region, "written again").await;
         }
     }

@@ -53,4 +53,18 @@ impl Region {
         let version = self.version.read().clone();
         version.iter().map(|(family, store)| StoreLoad::of(family, store)).collect()
     }
+
+    /// Streams of earlier openings whose entries of this region only its memtables hold: until a flush they stay on storage.
+    pub async fn old_streams(&self) -> usize {
+        if self.memtable_bytes() == 0 {
+            return 0;
+        }
+        let own = self.ctx.log.stream();
+        self.ledger.lock().await.manifest.manifest().needs.iter().filter(|need| **need != own).count()
+    }
+
+    /// Its name in the log ([`crate::wal::Log::oldest_regions`]).
+    pub fn log_name(&self) -> &Bytes {
+        &self.log_name
+    }
 }

@@ -13,7 +13,8 @@ use model::{CellOrder, SeqNo};
 use parking_lot::{Mutex, RwLock};
 use runtime::Runtime;
 
-use super::{Region, RegionContext, StoreFile, StoreVersion};
+use super::ledger::Ledger;
+use super::{Region, RegionContext, StoreFile, StoreVersion, Version};
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
 use crate::manifest::{FamilyState, FileEntry, Manifest, ManifestHandle};
@@ -25,8 +26,12 @@ use crate::wal;
 
 /// Path of a store file.
 pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String {
-    let (namespace, table) = (info.table.namespace(), info.table.qualifier());
-    format!("data/{namespace}/{table}/{}/{}/{name}", info.encoded_name(), String::from_utf8_lossy(family))
+    format!("{}/{}/{name}", folder(info), String::from_utf8_lossy(family))
+}
+
+/// Folder of a region's store files.
+pub(super) fn folder(info: &RegionInfo) -> String {
+    format!("data/{}/{}/{}", info.table.namespace(), info.table.qualifier(), info.encoded_name())
 }
 
 /// Whether a file is the one that the manifest means; its trailer has no checksum.
@@ -83,11 +88,13 @@ impl Region {
             let path = crate::manifest::path(table_id, &encoded);
             return Err(filesystem::Error::new(filesystem::ErrorKind::NotFound, &path, "region has no manifest").into());
         };
-        let encoded = Bytes::from(encoded);
+        let log_name = Bytes::from(crate::manifest::log_name(table_id, &encoded));
         let (mut ended, mut unneeded) = (Vec::new(), Vec::new());
+        // What all families have in files need not be replayed, and collection may delete it at any moment.
+        let covered = manifest.manifest().families.values().map(|family| family.flushed).min().unwrap_or(SeqNo::MAX);
         for stream in manifest.manifest().needs.clone() {
             if stream == ctx.log.stream() {
-                if !ctx.log.holds(&encoded) {
+                if !ctx.log.holds(&log_name) {
                     // An opening that failed half-way: nothing was written under it.
                     unneeded.push(stream);
                     continue;
@@ -96,7 +103,8 @@ impl Region {
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
             let found = wal::fence(&ctx.fs, stream).await?;
-            if found.index.as_ref().is_some_and(|index| index.regions.contains_key(&encoded)) {
+            let ranges = found.index.as_ref().and_then(|index| index.regions.get(&log_name));
+            if ranges.is_some_and(|ranges| ranges.max > covered) {
                 ended.push(found);
             } else {
                 unneeded.push(stream);
@@ -106,7 +114,7 @@ impl Region {
 
         let order = info.cell_order();
         let mut last = manifest.manifest().seq_floor;
-        let mut stores = BTreeMap::new();
+        let (mut stores, mut readers) = (BTreeMap::new(), BTreeMap::new());
         for family in descriptor.families.keys() {
             let state = manifest.manifest().families.get(family).cloned().unwrap_or_default();
             let mut files = Vec::new();
@@ -115,7 +123,9 @@ impl Region {
                 let reader = HFileReader::open(&ctx.fs, &path, entry.size, ctx.cache.clone()).await?;
                 check_file(&entry, &reader, order)?;
                 last = last.max(entry.max_seq);
-                files.push(Arc::new(StoreFile { entry, reader: Arc::new(reader) }));
+                let reader = Arc::new(reader);
+                readers.insert(path, Arc::downgrade(&reader));
+                files.push(Arc::new(StoreFile { entry, reader }));
             }
             last = last.max(state.flushed);
             stores.insert(
@@ -140,7 +150,7 @@ impl Region {
         }
         let mut replayed = 0;
         for stream in &ended {
-            for entry in wal::replay(&ctx.fs, stream, &encoded, SeqNo::ZERO).await? {
+            for entry in wal::replay(&ctx.fs, stream, &log_name, SeqNo::ZERO).await? {
                 last = last.max(entry.seqno);
                 let mut applied = false;
                 for cell in entry.cells {
@@ -166,7 +176,7 @@ impl Region {
             charge,
             ctx,
             info,
-            encoded,
+            log_name,
             epoch,
             order,
             descriptor: RwLock::new(descriptor),
@@ -175,8 +185,10 @@ impl Region {
             updates: Arc::default(),
             submit: Mutex::new(()),
             version: RwLock::new(Arc::new(stores)),
-            manifest: tokio::sync::Mutex::new(manifest),
-            persisting: tokio::sync::Mutex::new(()),
+            ledger: tokio::sync::Mutex::new(Ledger::new(manifest)),
+            flushing: tokio::sync::Mutex::new(()),
+            compacting: tokio::sync::Mutex::new(()),
+            readers: Mutex::new(readers),
             closing: AtomicBool::new(false),
             counters: super::counters::Counters::default(),
         }))
@@ -184,21 +196,22 @@ impl Region {
 
     /// Takes a changed descriptor: new families start empty, families that are gone are no longer served or listed.
     pub async fn update(&self, descriptor: Arc<TableDescriptor>) -> Result<()> {
-        let _persisting = self.persisting.lock().await;
+        let _flushing = self.flushing.lock().await;
+        let _compacting = self.compacting.lock().await;
         let _updates = self.updates.write().await;
-        let mut version = (**self.version.read()).clone();
-        version.retain(|family, _| descriptor.families.contains_key(family));
-        for family in descriptor.families.keys() {
-            version.entry(family.clone()).or_insert_with(|| StoreVersion {
-                active: Arc::new(Memtable::new(self.order)),
-                frozen: Vec::new(),
-                files: Vec::new(),
-            });
-        }
-        let mut manifest = self.manifest.lock().await;
-        let last = self.mvcc.last();
-        manifest.commit(|manifest| set_families(manifest, &descriptor, last)).await?;
-        *self.version.write() = Arc::new(version);
+        let (last, order) = (self.mvcc.last(), self.order);
+        let families: Vec<Bytes> = descriptor.families.keys().cloned().collect();
+        let change = move |version: &mut Version| {
+            version.retain(|family, _| families.contains(family));
+            for family in families {
+                version.entry(family).or_insert_with(|| StoreVersion {
+                    active: Arc::new(Memtable::new(order)),
+                    frozen: Vec::new(),
+                    files: Vec::new(),
+                });
+            }
+        };
+        self.publish(|manifest| set_families(manifest, &descriptor, last), change).await?;
         *self.descriptor.write() = descriptor;
         Ok(())
     }
@@ -212,18 +225,18 @@ impl Region {
             self.closing.store(false, Ordering::Release);
             return Err(error);
         }
+        // A compaction stops at its next cell and commits nothing behind this.
+        let _compacting = self.compacting.lock().await;
         let last = self.mvcc.last();
-        self.manifest
-            .lock()
-            .await
-            .commit(|manifest| {
-                manifest.needs.clear();
-                manifest.seq_floor = manifest.seq_floor.max(last);
-            })
-            .await?;
-        if let Err(error) = self.ctx.log.forget(&self.encoded, last).await {
+        let commit = |manifest: &mut Manifest| {
+            manifest.needs.clear();
+            manifest.seq_floor = manifest.seq_floor.max(last);
+        };
+        self.publish(commit, |_| {}).await?;
+        if let Err(error) = self.ctx.log.forget(&self.log_name, last).await {
             tracing::warn!(%error, "log segments of a closed region are kept");
         }
+        self.delete_unread().await;
         Ok(())
     }
 }

@@ -8,14 +8,14 @@ use model::SeqNo;
 use model::schema::FamilyDescriptor;
 
 use super::open::file_path;
-use super::{Region, StoreFile};
+use super::{Region, StoreFile, Version};
 use crate::budget::Charge;
 use crate::compaction::policy::{self, FileFacts, Forced, PolicySettings};
 use crate::compaction::{CompactionScanner, Extent, Keep};
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
 use crate::file::writer::{FileMeta, HFileWriter, WriterOptions};
-use crate::manifest::FileEntry;
+use crate::manifest::{FileEntry, Manifest};
 use crate::nonce;
 use crate::read::FamilySettings;
 use crate::source::CellSource;
@@ -40,20 +40,24 @@ impl Drop for FlushCharge<'_> {
 impl Region {
     /// Writes the memtables to files. Nothing to do is done at once, and answered with false.
     pub async fn flush(&self) -> Result<bool> {
-        let _persisting = self.persisting.lock().await;
+        let _flushing = self.flushing.lock().await;
+        // A flush in doubt may turn out to be done.
+        self.settle(&mut *self.ledger.lock().await).await?;
         let (last, mut charge) = {
             let _updates = self.updates.write().await;
-            let mut version = (**self.version.read()).clone();
+            let mut current = self.version.write();
+            let mut version = (**current).clone();
             for store in version.values_mut().filter(|store| !store.active.is_empty()) {
                 let fresh = Arc::new(crate::memtable::Memtable::new(self.order));
                 store.frozen.insert(0, std::mem::replace(&mut store.active, fresh));
             }
-            *self.version.write() = Arc::new(version);
+            *current = Arc::new(version);
             let charge = std::mem::replace(&mut *self.charge.lock(), self.ctx.budget.empty());
             (self.mvcc.last(), FlushCharge { region: self, charge: Some(charge) })
         };
         let version = self.version.read().clone();
         if version.values().all(|store| store.frozen.is_empty()) {
+            drop(charge.charge.take());
             return Ok(false);
         }
         let descriptor = self.descriptor();
@@ -68,24 +72,18 @@ impl Region {
         let entries: Vec<(Bytes, Option<FileEntry>)> =
             made.iter().map(|(name, file)| (name.clone(), file.as_ref().map(|file| file.entry.clone()))).collect();
         let stream = self.ctx.log.stream();
-        self.manifest
-            .lock()
-            .await
-            .commit(|manifest| {
-                for (name, entry) in entries {
-                    manifest.families.entry(name).or_default().files.extend(entry);
-                }
-                for state in manifest.families.values_mut() {
-                    state.flushed = state.flushed.max(last);
-                }
-                manifest.seq_floor = manifest.seq_floor.max(last);
-                // Older streams hold nothing above what is flushed now.
-                manifest.needs.retain(|need| *need == stream);
-            })
-            .await?;
-        {
-            let mut current = self.version.write();
-            let mut next = (**current).clone();
+        let commit = |manifest: &mut Manifest| {
+            for (name, entry) in entries {
+                manifest.families.entry(name).or_default().files.extend(entry);
+            }
+            for state in manifest.families.values_mut() {
+                state.flushed = state.flushed.max(last);
+            }
+            manifest.seq_floor = manifest.seq_floor.max(last);
+            // Older streams hold nothing above what is flushed now.
+            manifest.needs.retain(|need| *need == stream);
+        };
+        let change = move |next: &mut Version| {
             for (name, file) in made {
                 if let Some(store) = next.get_mut(&name) {
                     let flushed = &version[&name].frozen;
@@ -93,10 +91,14 @@ impl Region {
                     store.files.extend(file);
                 }
             }
-            *current = Arc::new(next);
-        }
+        };
+        self.publish(commit, change).await?;
         drop(charge.charge.take());
-        self.ctx.log.forget(&self.encoded, last).await?;
+        match self.ctx.log.forget(&self.log_name, last).await {
+            Err(error) if error.kind() == model::ErrorKind::Fenced => return Err(error),
+            Err(error) => tracing::warn!(%error, "log segments of a flushed region are kept"),
+            Ok(()) => {}
+        }
         Ok(true)
     }
 
@@ -165,9 +167,11 @@ impl Region {
             return Err(StorageError::corrupt("store file", &path, size, "it is not as long as what was written"));
         }
         let reader = HFileReader::open(&self.ctx.fs, &path, size, self.ctx.cache.clone()).await?;
+        let reader = Arc::new(reader);
+        self.readers.lock().insert(path, Arc::downgrade(&reader));
         let max_seq = SeqNo(meta.max_seq_id);
         let entry = FileEntry { name, size, max_seq, cells: finished.cells, major: meta.major };
-        Ok(Some(Arc::new(StoreFile { entry, reader: Arc::new(reader) })))
+        Ok(Some(Arc::new(StoreFile { entry, reader })))
     }
 
     /// Compacts every family: all files if `major`, else what the policy chooses. Answers how many families changed.
@@ -189,6 +193,7 @@ impl Region {
                     compacting: false,
                 })
                 .collect();
+            drop(files); // their readers are counted
             let settings = PolicySettings {
                 ttl_ms: family.ttl_ms(),
                 min_versions: family.min_versions(),
@@ -209,7 +214,7 @@ impl Region {
     /// Compacts these files of a family, oldest first, into one. Delete markers go only with `major`, which holds only if
     /// the range covers all files. False if there is no such range.
     pub async fn compact_files(&self, family: &[u8], range: Range<usize>, major: bool) -> Result<bool> {
-        let _persisting = self.persisting.lock().await;
+        let _compacting = self.compacting.lock().await;
         let files = self.version.read().get(family).map(|store| store.files.clone()).unwrap_or_default();
         let descriptor = self.descriptor();
         let (Some(inputs), Some(family)) = (files.get(range.clone()), descriptor.families.get(family)) else {
@@ -233,34 +238,25 @@ impl Region {
         let output = self.write_file(family, sources, extent, earliest_put, tags, meta).await?;
         let entry = output.as_ref().map(|file| file.entry.clone());
         let gone: Vec<String> = inputs.iter().map(|file| file.entry.name.clone()).collect();
-        self.manifest
-            .lock()
-            .await
-            .commit(|manifest| {
-                let state = manifest.families.entry(family.name.clone()).or_default();
-                let at = state.files.iter().position(|file| gone.contains(&file.name)).unwrap_or(state.files.len());
-                state.files.retain(|file| !gone.contains(&file.name));
-                state.files.splice(at..at, entry);
-            })
-            .await?;
-        {
-            let mut current = self.version.write();
-            let mut next = (**current).clone();
-            if let Some(store) = next.get_mut(&family.name) {
-                let at =
-                    store.files.iter().position(|file| gone.contains(&file.entry.name)).unwrap_or(store.files.len());
-                store.files.retain(|file| !gone.contains(&file.entry.name));
+        drop(files);
+        let replaced = gone.clone();
+        let commit = |manifest: &mut Manifest| {
+            let state = manifest.families.entry(family.name.clone()).or_default();
+            let at = state.files.iter().position(|file| gone.contains(&file.name)).unwrap_or(state.files.len());
+            state.files.retain(|file| !gone.contains(&file.name));
+            state.files.splice(at..at, entry);
+        };
+        let name = family.name.clone();
+        let change = move |next: &mut Version| {
+            if let Some(store) = next.get_mut(&name) {
+                let is_replaced = |file: &Arc<StoreFile>| replaced.contains(&file.entry.name);
+                let at = store.files.iter().position(is_replaced).unwrap_or(store.files.len());
+                store.files.retain(|file| !is_replaced(file));
                 store.files.splice(at..at, output);
             }
-            *current = Arc::new(next);
-        }
-        for name in gone {
-            // Readers keep their open files. A failure leaves an unlisted file, which collection removes.
-            let path = file_path(&self.info, &family.name, &name);
-            if let Err(error) = self.ctx.fs.delete(&path).await {
-                tracing::warn!(%error, "compacted file was not deleted");
-            }
-        }
+        };
+        self.publish(commit, change).await?;
+        self.delete_unread().await;
         Ok(true)
     }
 }

@@ -1,3 +1,4 @@
+mod collecting;
 mod skipping;
 
 use std::collections::BTreeMap;
@@ -45,19 +46,23 @@ impl Host {
 
     /// A new life of the process: a new stream, a higher epoch.
     async fn open(&mut self) -> Arc<Region> {
+        self.open_with_log().await.0
+    }
+
+    async fn open_with_log(&mut self) -> (Arc<Region>, Log) {
         self.lives += 1;
         let settings = LogSettings { segment_bytes: 4096, ..LogSettings::default() };
         let log = Log::create(self.fs.clone(), self.runtime.clone(), settings, self.lives).await.expect("log");
         let ctx = RegionContext {
             runtime: self.runtime.clone(),
             fs: self.fs.clone(),
-            log,
+            log: log.clone(),
             budget: Budget::new(64 << 20),
             cache: Arc::new(BlockCache::new(1 << 20)),
             settings: self.settings.clone(),
         };
         Region::create(&self.fs, &self.runtime, "tid", &info(), &self.table, 1).await.expect("create");
-        Region::open(ctx, info(), "tid", 1 + self.lives, self.table.clone()).await.expect("open")
+        (Region::open(ctx, info(), "tid", 1 + self.lives, self.table.clone()).await.expect("open"), log)
     }
 }
 

@@ -140,7 +140,7 @@ impl Region {
             if durability == Durability::SkipWal {
                 (seqno, None)
             } else {
-                match self.ctx.log.submit(&self.encoded, seqno, now_ms, nonce, &prepared.cells) {
+                match self.ctx.log.submit(&self.log_name, seqno, now_ms, nonce, &prepared.cells) {
                     Ok(ticket) => (seqno, Some(ticket)),
                     Err(error) => {
                         self.mvcc.complete(seqno);

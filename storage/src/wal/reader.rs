@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use filesystem::{CreateOutcome, Filesystem, PutOutcome, RegisterValue, SwapOutcome};
+use filesystem::{CreateOutcome, Filesystem, PutOutcome, RegisterValue, SwapOutcome, Version};
 use model::SeqNo;
 
 use super::format::{self, Entry, Place, Range, StreamIndex};
@@ -23,8 +23,31 @@ pub struct Ended {
 
 enum Head {
     Live { low: u64 },
-    Ended,
+    Ended { low: u64, fence: u64 },
     Released,
+}
+
+/// What a stream's head says.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Somebody may write it. Segments below `low` are forgotten.
+    Live { low: u64 },
+    /// Nobody writes it; its data has the numbers from `low` to below `fence`.
+    Ended { low: u64, fence: u64, index: StreamIndex },
+    /// Nobody needs it.
+    Released,
+}
+
+/// What a stream's head says, safe to act on; `None`: it has none.
+pub(crate) async fn state(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Option<(State, Version)>> {
+    let path = head_path(stream);
+    let Some(value) = fs.register_read_settled(&path).await? else { return Ok(None) };
+    let state = match parse_head(&value, &path)? {
+        Head::Live { low } => State::Live { low },
+        Head::Ended { low, fence } => State::Ended { low, fence, index: format::read_ended_body(&value.body, &path)? },
+        Head::Released => State::Released,
+    };
+    Ok(Some((state, value.version)))
 }
 
 fn parse_head(value: &RegisterValue, path: &str) -> Result<Head> {
@@ -32,7 +55,7 @@ fn parse_head(value: &RegisterValue, path: &str) -> Result<Head> {
     let number = |text: Option<&str>| text.and_then(|text| u64::from_str_radix(text, 16).ok());
     match parts.next() {
         Some("live") => number(parts.next()).map(|low| Head::Live { low }),
-        Some("ended") => Some(Head::Ended),
+        Some("ended") => number(parts.next()).zip(number(parts.next())).map(|(low, fence)| Head::Ended { low, fence }),
         Some("released") => Some(Head::Released),
         _ => None,
     }
@@ -53,7 +76,9 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
         };
         let mut low = match parse_head(&value, &path)? {
             Head::Released => return Ok(Ended { stream, index: None }),
-            Head::Ended => return Ok(Ended { stream, index: Some(format::read_ended_body(&value.body, &path)?) }),
+            Head::Ended { .. } => {
+                return Ok(Ended { stream, index: Some(format::read_ended_body(&value.body, &path)?) });
+            }
             Head::Live { low } => low,
         };
         let mut version = value.version;
@@ -96,7 +121,8 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
     }
 }
 
-pub(super) async fn is_fence(fs: &Arc<dyn Filesystem>, path: &str) -> Result<bool> {
+/// Whether a fence stands there.
+pub(crate) async fn is_fence(fs: &Arc<dyn Filesystem>, path: &str) -> Result<bool> {
     match fs.read_at(path, 0, format::FENCE_MAGIC.len()).await {
         Ok(start) => Ok(start[..] == format::FENCE_MAGIC[..]),
         Err(error) if error.kind() == filesystem::ErrorKind::NotFound => Ok(false),
@@ -259,20 +285,10 @@ pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], afte
     Ok(entries)
 }
 
-/// Gives an ended stream's data up: nobody needs it any more. Head and fence stay for ever.
-pub async fn release(fs: &Arc<dyn Filesystem>, ended: &Ended) -> Result<()> {
-    let path = head_path(ended.stream);
-    let Some(value) = fs.register_read(&path).await? else { return Ok(()) };
-    if value.head == "released" {
-        return Ok(());
+/// Gives an ended stream up: from now on all its data may be deleted. False if the head has changed or the answer was lost.
+pub(crate) async fn release(fs: &Arc<dyn Filesystem>, stream: u64, version: &Version) -> Result<bool> {
+    match fs.register_swap(&head_path(stream), version, "released", Some(Bytes::new())).await? {
+        SwapOutcome::Swapped(_) => Ok(true),
+        SwapOutcome::Superseded(_) => Ok(false),
     }
-    if let SwapOutcome::Superseded(_) = fs.register_swap(&path, &value.version, "released", Some(Bytes::new())).await? {
-        return Ok(()); // somebody else released it; they delete
-    }
-    for entry in fs.list(&format!("ferrobase/log/{:016x}/s", ended.stream)).await? {
-        if !is_fence(fs, &entry.path).await? {
-            fs.delete(&entry.path).await?;
-        }
-    }
-    Ok(())
 }

@@ -58,7 +58,8 @@ async fn replay_gives_each_region_its_entries_in_order() {
     assert_eq!(seqnos(&fs, &ended, "b", 9).await, [12, 15, 18]);
     assert_eq!(seqnos(&fs, &ended, "a", 18).await, [19, 20]);
     assert_eq!(fence(&fs, 1).await.expect("again"), ended);
-    release(&fs, &ended).await.expect("release");
+    let (_, version) = state(&fs, 1).await.expect("look").expect("a head");
+    assert!(release(&fs, 1, &version).await.expect("release"));
     assert_eq!(fence(&fs, 1).await.expect("released").index, None);
 }
 

@@ -250,6 +250,25 @@ impl Log {
         LogCounters { syncs: of(&counters.syncs), bytes: of(&counters.bytes), failures: of(&counters.failures) }
     }
 
+    /// Regions whose unflushed entries keep the oldest segment, by name in the log: flushing them lets it go. None if there is only
+    /// the segment being written.
+    pub fn oldest_regions(&self) -> Vec<Bytes> {
+        let tracker = self.0.tracker.lock();
+        if tracker.segments.len() < 2 {
+            return Vec::new();
+        }
+        let oldest = tracker.segments.values().next().into_iter().flatten();
+        let unflushed =
+            |(region, max): &(&Bytes, &SeqNo)| tracker.flushed.get(*region).is_none_or(|flushed| flushed < *max);
+        oldest.filter(unflushed).map(|(region, _)| region.clone()).collect()
+    }
+
+    /// Closes the log and ends its stream: nobody has to find out that this process is gone.
+    pub async fn end(&self) -> Result<()> {
+        self.close().await;
+        super::fence(&self.0.fs, self.0.stream).await.map(drop)
+    }
+
     /// Number of segments that still count; for metrics and tests.
     pub fn segments(&self) -> usize {
         self.0.tracker.lock().segments.len()

@@ -1,0 +1,155 @@
+//! Collection: what nobody needs any more is deleted (protocols.md §10). Everything here may be called at any time, any number of
+//! times, by any process, and may be interrupted anywhere.
+//!
+//! Always true
+//! - Every reason to delete is read from one object, in a way that a crash does not take back, and once true stays true.
+//! - A doubt or an error means keep; the next round tries again.
+//!
+//! How a host calls it
+//!
+//! ```text
+//! start      the log's stream is created; if this process is the only one that writes below the root (standalone, after it
+//!            has taken the root over): collect::end_others(fs, log.stream()); otherwise the master ends streams of dead servers
+//! opened     each region: region.collect(), in the background, once
+//! hourly     each region: region.collect(); then collect::streams(fs)
+//! sooner     region.old_streams() > 0 some minutes after its opening: region.flush(), or the dead servers' logs stay;
+//!            log.oldest_regions() name the regions to flush when log.segments() is large
+//! stop       every region.close(); then log.end(); then collect::streams(fs)
+//! ```
+//!
+//! Not here: files in regions' folders (`region::Region::collect`), files of dropped tables (the master deletes them).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use filesystem::Filesystem;
+
+use crate::error::Result;
+use crate::manifest;
+use crate::wal::{self, State, StreamIndex};
+
+/// What a round has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Store files and log segments deleted.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Uploads that nobody will finish, removed.
+    pub unfinished: u64,
+    /// Log streams ended by [`end_others`].
+    pub ended: u64,
+    /// Log streams given up for good.
+    pub released: u64,
+    /// Log streams kept because of an error, which is in the process's own log.
+    pub failed: u64,
+}
+
+impl std::ops::AddAssign for Collected {
+    fn add_assign(&mut self, more: Collected) {
+        self.files += more.files;
+        self.bytes += more.bytes;
+        self.unfinished += more.unfinished;
+        self.ended += more.ended;
+        self.released += more.released;
+        self.failed += more.failed;
+    }
+}
+
+/// A file of a stream.
+struct Segment {
+    path: String,
+    number: u64,
+    size: u64,
+}
+
+/// The streams that have more than their fence, with their files.
+async fn listed(fs: &Arc<dyn Filesystem>) -> Result<BTreeMap<u64, Vec<Segment>>> {
+    let mut streams: BTreeMap<u64, Vec<Segment>> = BTreeMap::new();
+    for file in fs.list(wal::FOLDER).await? {
+        if let Some((stream, number)) = wal::parse_path(&file.path) {
+            streams.entry(stream).or_default().push(Segment { path: file.path, number, size: file.size });
+        }
+    }
+    streams.retain(|_, files| !matches!(&files[..], [only] if only.size == wal::FENCE_LEN));
+    Ok(streams)
+}
+
+/// Ends every stream but `own`, as only the sole process below a root may: no other writer lives.
+pub async fn end_others(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected> {
+    let mut done = Collected::default();
+    for stream in listed(fs).await?.into_keys().filter(|stream| *stream != own) {
+        if let Ok(Some((State::Ended { .. } | State::Released, _))) = wal::state(fs, stream).await {
+            continue;
+        }
+        match wal::fence(fs, stream).await {
+            Ok(_) => done.ended += 1,
+            Err(error) => {
+                tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream cannot be ended");
+                done.failed += 1;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Gives ended streams up that no region needs any more, and deletes their data, what lies about of streams already given up, and
+/// segments that their writers had forgotten. Heads and fences stay for ever.
+pub async fn streams(fs: &Arc<dyn Filesystem>) -> Result<Collected> {
+    let mut done = Collected::default();
+    for (stream, segments) in listed(fs).await? {
+        if let Err(error) = collect_stream(fs, stream, &segments, &mut done).await {
+            tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream is kept");
+            done.failed += 1;
+        }
+    }
+    Ok(done)
+}
+
+async fn collect_stream(
+    fs: &Arc<dyn Filesystem>,
+    stream: u64,
+    segments: &[Segment],
+    done: &mut Collected,
+) -> Result<()> {
+    let Some((state, version)) = wal::state(fs, stream).await? else { return Ok(()) };
+    let (low, end) = match state {
+        // The writer makes numbers behind those listed; below `low` it makes none any more.
+        State::Live { low } => (low, u64::MAX),
+        State::Ended { low, fence, index } => {
+            if is_needed(fs, &index).await? {
+                (low, fence)
+            } else if wal::release(fs, stream, &version).await? {
+                done.released += 1;
+                (0, 0)
+            } else {
+                return Ok(()); // somebody else has just done it, and deletes; or the next round
+            }
+        }
+        State::Released => (0, 0),
+    };
+    for segment in segments.iter().filter(|segment| segment.number < low || segment.number >= end) {
+        if !wal::is_fence(fs, &segment.path).await? {
+            fs.delete(&segment.path).await?;
+            (done.files, done.bytes) = (done.files + 1, done.bytes + segment.size);
+        }
+    }
+    if end != u64::MAX {
+        // Fences that were never finished: the stream has one.
+        for left in fs.unfinished(&wal::folder(stream)).await? {
+            fs.abandon(&left).await?;
+            done.unfinished += 1;
+        }
+    }
+    Ok(())
+}
+
+async fn is_needed(fs: &Arc<dyn Filesystem>, index: &StreamIndex) -> Result<bool> {
+    for (log_name, ranges) in &index.regions {
+        let Ok(log_name) = std::str::from_utf8(log_name) else { return Ok(true) };
+        if !manifest::log_is_unneeded(fs, log_name, ranges.max).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,5 +1,6 @@
 //! One life of a standalone server, and a client of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use filesystem::Filesystem;
 use model::mutation::{Mutation, MutationKind};
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
 use model::{Cell, LATEST_TIMESTAMP};
+use protocol::messages as pb;
 use protocol::meta::ServerName;
-use protocol::service::{ADMIN, CLIENT, Connect, Dispatcher, HOST, MASTER, REGISTRY, RpcError, Service};
+use protocol::service::{ADMIN, CLIENT, Call, Connect, Dispatcher, HOST, MASTER, REGISTRY, RpcError, Service};
 use regionserver::{RegionServer, ServerContext, ServerSettings};
 use runtime::Runtime;
 use storage::budget::Budget;
@@ -49,6 +51,14 @@ impl Cluster {
     }
 
     pub async fn try_start(fs: Arc<dyn Filesystem>) -> Result<Cluster, String> {
+        Cluster::start_with(fs, |host| host).await
+    }
+
+    /// The master reaches the region server through what `between` makes of it.
+    pub async fn start_with(
+        fs: Arc<dyn Filesystem>,
+        between: impl FnOnce(Arc<dyn Service>) -> Arc<dyn Service>,
+    ) -> Result<Cluster, String> {
         let (runtime, life) = (Runtime::system(), LIVES.fetch_add(1, Ordering::Relaxed));
         let leadership =
             coordination::take_over(&fs, &runtime, "here:1").await.map_err(|error| format!("take over: {error}"))?;
@@ -65,7 +75,8 @@ impl Cluster {
         let server = ServerName::new("here", 1, life);
         let settings = ServerSettings::default();
         let hosting = RegionServer::new(ServerContext { region: region.clone(), server: server.clone(), settings });
-        let master = Master::start(MasterContext { region, leadership, host: hosting.clone(), server }).await;
+        let host = between(hosting.clone());
+        let master = Master::start(MasterContext { region, leadership, host, server }).await;
         let master = master.map_err(|error| format!("master: {error}"))?;
         let mut service = Dispatcher::default();
         for name in [CLIENT, ADMIN, HOST] {
@@ -88,6 +99,16 @@ impl Cluster {
     pub async fn connection(&self) -> Connection {
         let builder = Connection::builder("here:1").connector(Arc::new(Only(self.service.clone())));
         builder.timeout(Duration::from_secs(20)).pause(Duration::from_millis(5)).open().await.expect("connects")
+    }
+
+    /// Encoded names of the regions that are served.
+    pub async fn served(&self) -> BTreeSet<String> {
+        let call = Call::new(ADMIN, "GetOnlineRegion", &pb::GetOnlineRegionRequest {});
+        let answer: pb::GetOnlineRegionResponse =
+            self.service.call(call).await.expect("answer").decode().expect("answer");
+        let info = |region| protocol::schema::region_info_from(region).expect("region");
+        let served = answer.region_info.iter().map(info).filter(|info| !info.table.is_meta());
+        served.map(|info| info.encoded_name()).collect()
     }
 
     pub async fn admin(&self) -> Admin {

@@ -9,9 +9,7 @@ use bytes::Bytes;
 use client::{ClientError, Namespace};
 use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
 use model::schema::{FamilyDescriptor, TableDescriptor};
-use protocol::messages as pb;
 use protocol::meta::{CLOSED, OPEN, RegionRow, table_state_from};
-use protocol::service::{CLIENT, Call};
 use storage::manifest::Manifest;
 
 use crate::cluster::{Cluster, described, keys, name, put, put_all, put_in, rows};
@@ -142,17 +140,11 @@ async fn look(cluster: &Cluster, roots: &[&FaultyFilesystem]) -> Seen {
         } else if !Manifest::decode(&value, &full).expect("manifest").retired {
             living.insert(rid.to_owned());
         }
-        let request = pb::GetRequest {
-            region: pb::RegionSpecifier { r#type: 1, value: rid.to_owned().into() },
-            get: protocol::query::get_to(&model::query::Get::new("a")),
-        };
-        let enabled = regions.iter().any(|region| region.info.encoded_name() == rid && region.state == OPEN);
-        match cluster.service.call(Call::new(CLIENT, "Get", &request)).await {
-            Err(error) => assert!(!enabled || error.kind != model::ErrorKind::NotServing, "{rid}: {error}"),
-            Ok(_) => assert!(enabled, "region {rid} is served and should not be"),
-        }
     }
     assert_eq!(living, encoded, "regions with a manifest, regions in META");
+    let open: BTreeSet<String> =
+        regions.iter().filter(|region| region.state == OPEN).map(|region| region.info.encoded_name()).collect();
+    assert_eq!(cluster.served().await, open, "regions served, regions open in META");
     assert_eq!(heads, seen.tables.len(), "heads of tables");
     for file in cluster.fs.list("data").await.expect("list") {
         let parts: Vec<&str> = file.path.split('/').collect();
@@ -225,14 +217,51 @@ async fn stop_everywhere(change: Change) {
             assert!(is_done || seen == before, "{what}: half done: {seen:#?}");
             assert!(is_done || !matches!(done, Some(Ok(()))), "{what}: acknowledged and undone");
             outcomes[usize::from(is_done)] += 1;
-            // The procedure may run once more from any step: another stop right after, another start.
-            let again = Cluster::start(Arc::new(FaultyFilesystem::over(next.root()))).await;
-            again.master.idle().await;
-            assert_eq!(look(&again, &[&fs, &next]).await.namespaces, seen.namespaces, "{what}");
         }
     }
     println!("{change:?}: undone {}, done {}", outcomes[0], outcomes[1]);
     assert!(outcomes.iter().all(|count| *count > 0), "{change:?}: {outcomes:?}");
+}
+
+/// The machine stops, and stops again while the next master finishes what was begun.
+async fn stop_twice_everywhere(change: Change) {
+    let (before, after) = expected(change).await;
+    let mut stopped_again = 0;
+    for (index, effect) in [Effect::Before, Effect::Torn, Effect::After].into_iter().enumerate() {
+        for step in 0.. {
+            let (fs, cluster) = prepared(change).await;
+            let at = fs.steps() + step;
+            fs.plan(Fault { step: at, effect, stop: true });
+            tokio::select! {
+                _ = change.run(&cluster) => {}
+                () = stopped(&fs) => {}
+            };
+            if !fs.is_stopped() {
+                break;
+            }
+            assert!(cluster.master.close().await.is_err(), "nothing can be flushed any more");
+            // Which step the second stop hits varies from one first stop to the next, so that all meet.
+            let second = FaultyFilesystem::over(fs.root());
+            second.plan(Fault { step: (step * 17 + 5 * index as u64) % 60, effect, stop: true });
+            if let Ok(cluster) = Cluster::try_start(Arc::new(second.clone())).await {
+                tokio::select! {
+                    () = cluster.master.idle() => {}
+                    () = stopped(&second) => {}
+                };
+                drop(cluster.master.close().await);
+            }
+            stopped_again += usize::from(second.is_stopped());
+            let third = FaultyFilesystem::over(second.root());
+            let cluster = Cluster::start(Arc::new(third.clone())).await;
+            cluster.master.idle().await;
+            let what =
+                format!("{change:?}, {effect:?} at step {step}, then at {:?}", second.step_name(second.steps() - 1));
+            println!("{what}");
+            let seen = look(&cluster, &[&fs, &second, &third]).await;
+            assert!(seen == after || seen == before, "{what}: half done: {seen:#?}");
+        }
+    }
+    assert!(stopped_again > 5, "{stopped_again}");
 }
 
 /// A single failed call, and the same process goes on.
@@ -267,6 +296,10 @@ macro_rules! changes {
         mod stops {
             use super::*;
             $(#[tokio::test] async fn $name() { stop_everywhere($change).await })*
+        }
+        mod stops_twice {
+            use super::*;
+            $(#[tokio::test] async fn $name() { stop_twice_everywhere($change).await })*
         }
         mod failures {
             use super::*;

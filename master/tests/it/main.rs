@@ -5,3 +5,4 @@ mod cluster;
 mod crash;
 mod fencing;
 mod schema;
+mod together;

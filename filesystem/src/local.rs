@@ -66,6 +66,8 @@ fn aside(target: &Path, token: &str) -> PathBuf {
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests::note_sync(folder);
     File::open(folder)?.sync_all()
 }
 
@@ -647,7 +649,72 @@ impl Filesystem for LocalFilesystem {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
     use super::*;
+
+    /// By folder, whatever its name: the names in it when it was last synced.
+    static SYNCED: std::sync::Mutex<Option<HashMap<u64, BTreeSet<String>>>> = std::sync::Mutex::new(None);
+
+    fn inode(folder: &Path) -> u64 {
+        std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(folder).expect("a folder"))
+    }
+
+    fn names(folder: &Path) -> io::Result<BTreeSet<String>> {
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    pub(super) fn note_sync(folder: &Path) {
+        if let Ok(names) = names(folder) {
+            SYNCED.lock().expect("no panic").get_or_insert_default().insert(inode(folder), names);
+        }
+    }
+
+    /// Every name below the folder, its own included, was there when its folder was last synced.
+    fn assert_durable(folder: &Path) {
+        for name in names(folder).expect("a folder") {
+            let synced =
+                SYNCED.lock().expect("no panic").as_ref().and_then(|synced| synced.get(&inode(folder)).cloned());
+            assert!(
+                synced.is_some_and(|synced| synced.contains(&name)),
+                "{name} in {} is not durable",
+                folder.display()
+            );
+            if folder.join(&name).is_dir() {
+                assert_durable(&folder.join(name));
+            }
+        }
+    }
+
+    /// After a power loss a folder has the names it had at its last sync: whatever was answered is among them.
+    #[tokio::test]
+    async fn a_name_that_was_answered_for_is_durable() {
+        let folder = tempfile::tempdir().expect("folder");
+        let fs = LocalFilesystem::open(folder.path(), Arc::new(runtime::random::SystemRandom)).expect("root");
+        let durable = || assert_durable(fs.root());
+        assert_eq!(fs.put_if_absent("a/b/blob", "x".into()).await.expect("put"), PutOutcome::Created);
+        durable();
+        let mut writer = fs.create_blob("a/c/other").await.expect("create");
+        writer.write("y".into()).await.expect("write");
+        writer.finish().await.expect("finish");
+        durable();
+        assert_eq!(fs.rename("a/c/other", "a/d/e/moved").await.expect("rename"), PutOutcome::Created);
+        durable();
+        let LogOutcome::Created(mut log) = fs.log_create("l/1").await.expect("log") else { panic!("it is new") };
+        durable();
+        log.append("z".into()).await.expect("append");
+        log.sync().await.expect("sync");
+        let CreateOutcome::Created(version) = fs.register_create("r/x", "a", "1".into()).await.expect("create") else {
+            panic!("it is new")
+        };
+        durable();
+        let SwapOutcome::Swapped(version) = fs.register_swap("r/x", &version, "b", None).await.expect("swap") else {
+            panic!("nobody else swaps")
+        };
+        durable();
+        fs.register_swap("r/x", &version, "c", Some("2".into())).await.expect("swap");
+        durable();
+    }
 
     #[test]
     fn a_pointer_is_that_of_the_format_page_and_refuses_damage() {

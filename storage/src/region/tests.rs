@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use filesystem::Filesystem;
+use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
 use filesystem::local::LocalFilesystem;
 use filesystem::memory::MemoryFilesystem;
 use model::mutation::{CheckAndMutate, Condition, Durability, Mutation, MutationKind, Nonce};
@@ -219,14 +220,20 @@ async fn increments_and_checks_are_atomic_under_concurrency() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mutation_of_two_families_is_seen_whole_or_not_at_all() {
+    // Many cells, so that a reader comes while they are being applied.
+    const COLUMNS: usize = 40;
     let mut host = memory();
     let region = host.open().await;
     let writer = {
         let region = region.clone();
         runtime::task::spawn("writer", async move {
             for i in 0..300 {
-                let mut both = put("r", "f", "q", 1000 + i, &i.to_string());
-                both.cells.extend(put("r", "g", "q", 1000 + i, &i.to_string()).cells);
+                let mut both = put("r", "f", "q00", 1000 + i, &i.to_string());
+                for family in ["f", "g"] {
+                    for column in 1..=COLUMNS {
+                        both.cells.extend(put("r", family, &format!("q{column:02}"), 1000 + i, &i.to_string()).cells);
+                    }
+                }
                 write(&region, both).await;
                 if i % 50 == 49 {
                     region.flush().await.expect("flush");
@@ -239,7 +246,8 @@ async fn a_mutation_of_two_families_is_seen_whole_or_not_at_all() {
     };
     while !writer.is_finished() {
         let cells = region.get(&Get::new("r")).await.expect("get");
-        assert!(cells.is_empty() || cells.len() == 2 && cells[0].value() == cells[1].value(), "{cells:?}");
+        let whole = cells.len() == 1 + 2 * COLUMNS && cells.iter().all(|cell| cell.value() == cells[0].value());
+        assert!(cells.is_empty() || whole, "{cells:?}");
     }
     writer.await.expect("writer");
 }
@@ -264,6 +272,77 @@ async fn a_scanner_keeps_what_it_saw_across_flush_and_compaction() {
     while scanner.next(&Limits::rows(10), &mut seen).await.expect("next").more {}
     assert_eq!(seen.len(), 50);
     assert!(seen.iter().all(|row| row.cells[0].value() == b"old"));
+}
+
+/// A client's scan goes on in a new scanner after each answer; a scanner that waits meanwhile keeps its read point alive.
+#[tokio::test]
+async fn a_read_point_that_is_held_is_served_after_flush_and_compaction() {
+    let mut host = memory();
+    host.table = Arc::new(TableDescriptor::new(info().table).with_family(FamilyDescriptor::new("f")));
+    let region = host.open().await;
+    write(&region, put("r", "f", "q", 5, "old")).await;
+    write(&region, put("s", "f", "q", 5, "deleted later")).await;
+    let holder = region.scanner(&Scan::default()).await.expect("scanner");
+    let then = Scan { mvcc_read_point: Some(holder.read_point().0), ..Scan::default() };
+    for timestamp in 6..9 {
+        write(&region, put("r", "f", "q", timestamp, "new")).await;
+    }
+    write(&region, Mutation::new(MutationKind::Delete, "s")).await;
+    let seen = async |when: &str| {
+        let seen: Vec<_> = rows(&region, &then).await.into_iter().flatten().map(|cell| cell.value().to_vec()).collect();
+        assert_eq!(seen, [&b"old"[..], b"deleted later"], "{when}");
+    };
+    seen("in memory").await;
+    region.flush().await.expect("flush");
+    seen("flushed").await;
+    write(&region, put("r", "f", "q", 9, "newest")).await;
+    region.flush().await.expect("flush");
+    region.compact(true).await.expect("compact");
+    seen("compacted").await;
+    drop(holder);
+    assert_eq!(value(&region, "r", "q").await.as_deref(), Some("newest"));
+}
+
+#[tokio::test]
+async fn a_flush_gives_its_memory_back() {
+    let mut host = memory();
+    let region = host.open().await;
+    let budget = region.ctx.budget.clone();
+    for round in 0..3 {
+        for i in 0..20 {
+            write(&region, put(&format!("row{i}"), "f", "q", round, "value")).await;
+        }
+        assert!(budget.used() > 20 * 100 && budget.used() == region.memtable_bytes(), "{} bytes", budget.used());
+        region.flush().await.expect("flush");
+        assert_eq!((budget.used(), region.memtable_bytes()), (0, 0), "round {round}");
+    }
+    write(&region, put("r", "f", "q", 5, "value")).await;
+    let held = budget.used();
+    let region = host.open().await; // from the log, with a budget of its own
+    assert_eq!((region.ctx.budget.used(), region.memtable_bytes()), (held, held), "a replay is accounted");
+}
+
+#[tokio::test]
+async fn a_write_that_failed_is_never_seen() {
+    let machine = FaultyFilesystem::new();
+    let mut host = Host::new(Arc::new(machine.clone()));
+    let region = host.open().await;
+    write(&region, put("r", "f", "q", 5, "kept")).await;
+    let first = machine.steps();
+    let faults = (first..first + 100).map(|step| Fault { step, effect: Effect::Before, stop: false });
+    machine.plan_all(faults.collect());
+    region.mutate(vec![put("r", "f", "q", 6, "lost")], None).await.expect_err("nothing can be written");
+    let nonce = Some(Nonce { group: 1, nonce: 1 });
+    region.mutate(vec![increment("n", 1)], nonce).await.expect_err("nothing can be written");
+    assert_eq!(value(&region, "r", "q").await.as_deref(), Some("kept"));
+    assert_eq!(value(&region, "n", "n").await, None);
+    machine.plan_all(Vec::new());
+    region.mutate(vec![increment("n", 1)], nonce).await.expect("a failed attempt is carried out when it is repeated");
+    write(&region, put("r", "f", "q", 7, "next")).await;
+    let region = host.open().await;
+    assert_eq!(value(&region, "r", "q").await.as_deref(), Some("next"));
+    let cells = region.get(&Get::new("n")).await.expect("get");
+    assert_eq!(cells[0].value(), 1i64.to_be_bytes());
 }
 
 #[tokio::test]

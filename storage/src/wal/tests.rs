@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use filesystem::Filesystem;
+use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
 use filesystem::memory::MemoryFilesystem;
 use model::mutation::Nonce;
 use model::{Cell, ErrorKind, SeqNo};
@@ -179,6 +180,54 @@ async fn damage_is_an_error_or_a_torn_tail_and_never_a_wrong_answer() {
                     assert!(cut || seen.len() >= 5, "a flipped byte at {at} dropped acknowledged entries: {seen:?}");
                 }
             }
+        }
+    }
+}
+
+/// A group in a value once counted as one of the log's: it made an honest torn tail look like damage, and the region unreadable.
+#[tokio::test]
+async fn a_value_that_holds_a_log_is_no_log() {
+    let (_, fs) = root();
+    let log_in_value = {
+        let (_, other) = root();
+        let log = log(&other, 6, 1 << 20).await;
+        for seqno in 1..=6 {
+            write(&log, "a", seqno).await;
+        }
+        let path = segment_path(6, 1);
+        let len = other.size(&path).await.expect("size").expect("exists");
+        other.read_at(&path, 0, len as usize).await.expect("read")
+    };
+    let log = log(&fs, 5, 1 << 20).await;
+    write(&log, "a", 1).await;
+    let path = segment_path(5, 1);
+    let sound = fs.size(&path).await.expect("size").expect("exists") as usize;
+    let mut cells = vec![Cell::put(b"row", b"f", b"q", 7, &log_in_value).expect("cell")];
+    cells.push(Cell::put(b"row", b"f", b"r", 7, b"the tail that is torn").expect("cell"));
+    log.submit(&region("a"), SeqNo(2), 5, None, &cells).expect("submit").durable().await.expect("durable");
+    let whole = fs.size(&path).await.expect("size").expect("exists") as usize;
+    assert!(whole > sound + log_in_value.len());
+    let torn = damaged(&fs, &path, |data| data.truncate(whole - 1)).await;
+    let ended = fence(&torn, 5).await.expect("a torn tail is no damage");
+    assert!(replay(&torn, &ended, b"a", SeqNo(0)).await.expect("replay").iter().map(|e| e.seqno.0).eq([1]));
+}
+
+/// A group whose append or sync failed, or succeeded without an answer, stands in two segments.
+#[tokio::test]
+async fn an_entry_that_was_appended_again_counts_once() {
+    for effect in [Effect::Before, Effect::Torn, Effect::After] {
+        for step in 0..2 {
+            let machine = FaultyFilesystem::new();
+            let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+            let log = log(&fs, 7, 1 << 20).await;
+            write(&log, "a", 1).await;
+            machine.plan(Fault { step: machine.steps() + step, effect, stop: false });
+            write(&log, "a", 2).await;
+            write(&log, "a", 3).await;
+            log.close().await;
+            assert!(fs.exists(&segment_path(7, 2)).await.expect("look"), "{effect:?} {step}: it was written again");
+            let ended = fence(&fs, 7).await.expect("fence");
+            assert_eq!(seqnos(&fs, &ended, "a", 0).await, [1, 2, 3], "{effect:?} at step {step}");
         }
     }
 }

@@ -108,6 +108,29 @@ mod tests {
     }
 
     #[test]
+    fn keys_rise_have_one_width_and_cut_evenly() {
+        let numbers = |algorithm, keys: &[Bytes]| -> Vec<u128> {
+            let number = |key: &Bytes| match algorithm {
+                SplitAlgorithm::HexString => u128::from_str_radix(std::str::from_utf8(key).expect("text"), 16),
+                SplitAlgorithm::DecimalString => std::str::from_utf8(key).expect("text").parse(),
+                SplitAlgorithm::Uniform => Ok(u64::from_be_bytes(key[..].try_into().expect("eight bytes")).into()),
+            };
+            keys.iter().map(|key| number(key).expect("a number")).collect()
+        };
+        for algorithm in [SplitAlgorithm::HexString, SplitAlgorithm::DecimalString, SplitAlgorithm::Uniform] {
+            for regions in (2..200).chain([1000, 1023, 1024, 4097, REGIONS_MAX]).filter(|n| *n <= REGIONS_MAX) {
+                let keys = split_keys(algorithm, regions).expect("keys");
+                assert_eq!(keys.len(), regions as usize - 1);
+                assert!(keys.iter().all(|key| key.len() == 8), "{algorithm:?} {regions}");
+                assert!(keys.is_sorted_by(|a, b| a < b), "{algorithm:?} {regions}: bytes rise as numbers do");
+                let numbers = numbers(algorithm, &keys);
+                assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] == numbers[0]), "{algorithm:?} {regions}");
+            }
+            assert!(split_keys(algorithm, REGIONS_MAX + 1).is_err() && split_keys(algorithm, 0).is_err());
+        }
+    }
+
+    #[test]
     fn algorithms_have_hbases_names() {
         assert_eq!("HexStringSplit".parse(), Ok(SplitAlgorithm::HexString));
         let long = "org.apache.hadoop.hbase.util.RegionSplitter$UniformSplit";

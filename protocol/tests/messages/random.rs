@@ -15,7 +15,7 @@ use prost::Message;
 
 use crate::rows::calls;
 
-fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
+pub fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Bytes> {
     proptest::collection::vec(any::<u8>(), len).prop_map(Bytes::from)
 }
 

@@ -6,6 +6,7 @@
 //! - Every flag has an environment variable `FERROBASE_<FLAG>`.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -93,6 +94,8 @@ pub enum Format {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run master, region server and META in one process over one data folder
+    Standalone(Standalone),
     /// HBase's shell: tables, rows, administration
     Shell(crate::shell::Flags),
     /// Look into files, without changing anything
@@ -109,6 +112,62 @@ pub enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// Flags of `standalone`.
+#[derive(Debug, Args)]
+pub struct Standalone {
+    /// Folder of the data; made if it is missing
+    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "PATH")]
+    pub data: String,
+    /// Address to listen on; any but a loopback one needs --insecure
+    #[arg(long, env = "FERROBASE_BIND", default_value = "127.0.0.1", value_name = "IP")]
+    pub bind: IpAddr,
+    /// Host and port that clients are told to use; default the ones listened on
+    #[arg(long, env = "FERROBASE_ADVERTISE", value_name = "HOST[:PORT]")]
+    pub advertise: Option<String>,
+    /// Listen on an address that other machines reach, without any security
+    #[arg(long, env = "FERROBASE_INSECURE")]
+    pub insecure: bool,
+    /// Port of the service; 0 takes a free one
+    #[arg(long, env = "FERROBASE_PORT", default_value = "16000", value_name = "N")]
+    pub port: u16,
+    /// Port of /health, /ready and /metrics; 0 takes a free one, `off` closes it
+    #[arg(long, env = "FERROBASE_HTTP_PORT", default_value = "16010", value_name = "N", value_parser = optional_port)]
+    pub http_port: OptionalPort,
+    /// Memory for memtables, block cache and requests together; default a quarter of RAM or of the cgroup's limit
+    #[arg(long, env = "FERROBASE_MEMORY", value_name = "SIZE", value_parser = size)]
+    pub memory: Option<u64>,
+    /// File that tells, as JSON, pid and ports once the server is ready
+    #[arg(long, env = "FERROBASE_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Take the data folder over from a holder that does not answer
+    #[arg(long, env = "FERROBASE_TAKE_OVER")]
+    pub take_over: bool,
+}
+
+/// A port that may be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionalPort {
+    /// Closed.
+    Off,
+    /// This one; 0 takes a free one.
+    Port(u16),
+}
+
+fn optional_port(text: &str) -> Result<OptionalPort, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(OptionalPort::Off);
+    }
+    text.parse().map(OptionalPort::Port).map_err(|_| "a port number, 0 or `off` is needed".to_owned())
+}
+
+/// Bytes, with K, M, G as powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    parse_size::Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|error| format!("a size such as 64M or 2G is needed ({error})"))
 }
 
 /// What `inspect` looks into.
@@ -234,6 +293,13 @@ mod tests {
         let read = global(&["--config", path]).expect("parsed");
         assert_eq!((read.format, read.log_level.as_str()), (Format::Json, "debug"));
         assert_eq!(global(&["--config", path, "--format", "table"]).expect("parsed").format, Format::Table);
+    }
+
+    #[test]
+    fn sizes_are_binary_and_ports_may_be_off() {
+        assert_eq!(size("256M"), Ok(256 << 20));
+        assert!(size("much").is_err() && optional_port("70000").is_err());
+        assert_eq!((optional_port("off"), optional_port("0")), (Ok(OptionalPort::Off), Ok(OptionalPort::Port(0))));
     }
 
     #[test]

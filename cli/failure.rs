@@ -21,6 +21,11 @@ impl Failure {
     pub fn usage(message: impl fmt::Display) -> Failure {
         Failure { code: 2, message: message.to_string() }
     }
+
+    /// Exit code 5: the data root is held by another process.
+    pub fn held(message: impl fmt::Display) -> Failure {
+        Failure { code: 5, message: message.to_string() }
+    }
 }
 
 impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Failure {

@@ -3,9 +3,13 @@
 mod arguments;
 mod bench;
 mod failure;
+mod http;
 mod inspect;
 mod logging;
+mod memory;
+mod ready;
 mod shell;
+mod standalone;
 
 use std::process::ExitCode;
 
@@ -39,12 +43,12 @@ fn run() -> Result<(), Failure> {
     };
     logging::start(&arguments.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
     let format = arguments.global.format;
     match &arguments.command {
+        Command::Standalone(flags) => runtime.block_on(standalone::run(flags, &arguments.global)),
         Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),

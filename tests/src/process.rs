@@ -17,6 +17,8 @@ pub struct Server {
     child: Child,
     /// Where clients connect.
     pub port: u16,
+    /// What the ready file says.
+    pub told: serde_json::Value,
     /// From spawn to ready.
     pub start_time: Duration,
     /// Its standard error.
@@ -32,18 +34,35 @@ pub fn binary() -> PathBuf {
     binary
 }
 
+/// An example of the root package, built by `cargo test` or `cargo build --examples`.
+pub fn example(name: &str) -> PathBuf {
+    let path = binary().with_file_name("examples").join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --examples` first", path.display());
+    path
+}
+
 impl Server {
     /// Starts a server over `data` and waits until it is ready. `extra` are more arguments.
     pub fn start(data: &Path, extra: &[&str]) -> Server {
-        let beside = data.with_extension("run");
-        std::fs::create_dir_all(&beside).expect("a folder beside the data");
+        Server::start_in(data, &data.with_extension("run"), extra)
+    }
+
+    /// The same, with ready file and log in a folder of its own, for two servers over one root.
+    pub fn start_in(data: &Path, beside: &Path, extra: &[&str]) -> Server {
+        std::fs::create_dir_all(beside).expect("a folder beside the data");
         let (ready, log) = (beside.join("ready.json"), beside.join("log"));
         let _ = std::fs::remove_file(&ready); // A killed server leaves it behind.
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let begun = Instant::now();
         let mut child = Command::new(binary())
-            .args(["standalone", "--port", "0", "--http-port", "off", "--data"])
+            .args(["standalone", "--data"])
             .arg(data)
+            .args(
+                [("--port", "0"), ("--http-port", "off")]
+                    .iter()
+                    .filter(|(flag, _)| !extra.contains(flag))
+                    .flat_map(|it| [it.0, it.1]),
+            )
             .arg("--ready-file")
             .arg(&ready)
             .args(extra)
@@ -56,7 +75,7 @@ impl Server {
             if let Ok(text) = std::fs::read_to_string(&ready) {
                 let told: serde_json::Value = serde_json::from_str(&text).expect("the ready file is written whole");
                 let port = told["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
-                return Server { child, port, start_time: begun.elapsed(), log };
+                return Server { child, port, told, start_time: begun.elapsed(), log };
             }
             let ended = child.try_wait().expect("a child can be asked");
             if ended.is_some() || begun.elapsed() > START_MAX {
@@ -79,11 +98,28 @@ impl Server {
         self.child.wait().expect("a killed child ends");
     }
 
+    /// Waits for the end; the exit code. Panics if it takes longer than a start may.
+    pub fn wait(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be asked") {
+                return status.code();
+            }
+            assert!(begun.elapsed() < START_MAX, "the server does not end:\n{}", self.log_text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What it logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// SIGTERM, and waits; the exit code.
     pub fn stop(mut self) -> Option<i32> {
         // SAFETY: kill(2) touches no memory; the process has not been waited for, so the id is still ours.
         unsafe { libc::kill(self.child.id() as libc::pid_t, libc::SIGTERM) };
-        self.child.wait().expect("a stopped child ends").code()
+        self.wait()
     }
 }
 

@@ -1,0 +1,316 @@
+//! `standalone`: master, region server and META in one process over one data folder.
+//!
+//! ```text
+//! arguments → ports → root and its lock → log stream → leadership → region server → master (META, tables) → doors → ready
+//! ```
+//!
+//! Always true
+//! - Nothing on the data root is changed before the ports are ours and the root is locked.
+//! - The ready file and the greeting appear only when every door answers.
+//! - A first SIGTERM or SIGINT closes all regions and exits with 0; a second one ends the process at once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use coordination::Leader;
+use filesystem::local::LocalFilesystem;
+use filesystem::{Filesystem, LockOutcome, RootLock};
+use master::{Master, MasterContext};
+use protocol::grpc::{self, Connector};
+use protocol::meta::ServerName;
+use protocol::service::{self, Call, Connect, Dispatcher, Service};
+use regionserver::{RegionServer, ServerContext, ServerSettings};
+use runtime::Runtime;
+use runtime::net::TcpListener;
+use runtime::shutdown::Shutdown;
+use storage::budget::Budget;
+use storage::cache::BlockCache;
+use storage::region::{RegionContext, RegionSettings};
+use storage::wal::{Log, LogSettings};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::arguments::{Global, OptionalPort, Standalone};
+use crate::failure::Failure;
+use crate::http::{self, Status};
+use crate::memory;
+use crate::ready::{Ready, ReadyFile};
+
+/// How long a holder of the root is given to answer, before it counts as silent.
+const HOLDER_WAIT: Duration = Duration::from_secs(3);
+/// A message of this length is taken however small the budget is: it holds the largest cell.
+const FRAME_BYTES_LEAST: usize = 16 << 20;
+/// How often the log is asked whether another process has taken over.
+const FENCE_CHECK: Duration = Duration::from_millis(500);
+
+/// Runs the server until it is told to stop.
+pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
+    let runtime = Runtime::system();
+    let begun = runtime.clock.monotonic();
+    let path = data_path(&flags.data)?;
+    let budget = flags.memory.unwrap_or_else(memory::default_budget);
+    if budget < memory::BUDGET_MIN {
+        return Err(Failure::usage(format!("--memory: at least {}M is needed", memory::BUDGET_MIN >> 20)));
+    }
+    if !flags.bind.is_loopback() && !flags.insecure {
+        let hint = "clients of other machines could do anything, there is no security yet; say --insecure to allow it";
+        return Err(Failure::usage(format!("--bind {}: {hint}", flags.bind)));
+    }
+    let mut signals = Signals::new()?;
+    let listener = bind(flags, "--port", flags.port).await?;
+    let http_listener = match flags.http_port {
+        OptionalPort::Off => None,
+        OptionalPort::Port(port) => Some(bind(flags, "--http-port", port).await?),
+    };
+    let port = listener.local_addr()?.port();
+    let http_port = http_listener.as_ref().map(|listener| listener.local_addr()).transpose()?.map(|it| it.port());
+    let ready_file = ReadyFile::clear(flags.ready_file.as_deref())
+        .map_err(|error| Failure::usage(format!("--ready-file: {error}")))?;
+
+    let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(path, runtime.random.clone())?);
+    let address = advertised(flags, port)?;
+    let _lock = lock(&fs, &runtime, flags, &address).await?;
+    let shutdown = Shutdown::new();
+    let node = Node::start(fs, runtime.clone(), budget, &address).await?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let http = http_listener.map(|listener| {
+        let door = http::serve(listener, node.clone(), ready.clone(), shutdown.child());
+        runtime::task::spawn("http door", door)
+    });
+    let dispatcher = Dispatcher::default()
+        .with(service::CLIENT, node.server.clone())
+        .with(service::ADMIN, node.server.clone())
+        .with(service::HOST, node.server.clone())
+        .with(service::MASTER, node.master.clone())
+        .with(service::REGISTRY, node.master.clone());
+    let share = usize::try_from(budget / 10).unwrap_or(usize::MAX);
+    let frame_bytes_max = share.clamp(FRAME_BYTES_LEAST, grpc::Limits::default().frame_bytes_max);
+    let request_bytes_total = share.max(frame_bytes_max);
+    let limits = grpc::Limits { request_bytes_total, frame_bytes_max, ..grpc::Limits::default() };
+    let door = grpc::serve(listener, Arc::new(dispatcher), shutdown.child(), limits);
+    let door = runtime::task::spawn("rpc door", door);
+
+    ready_file.write(&Ready {
+        pid: std::process::id(),
+        role: "standalone",
+        version: env!("CARGO_PKG_VERSION"),
+        port,
+        http_port,
+        thrift_port: None,
+        thrift2_port: None,
+        zookeeper_port: None,
+        data: flags.data.clone(),
+        wal: flags.data.clone(),
+    })?;
+    ready.store(true, Ordering::Release);
+    if !global.quiet {
+        greet(flags, &address, http_port, runtime.clock.monotonic().saturating_sub(begun));
+    }
+
+    let fenced = node.wait_until_fenced(&runtime);
+    let taken_over = tokio::select! {
+        () = signals.first() => false,
+        () = fenced => true,
+    };
+    ready.store(false, Ordering::Release);
+    drop(ready_file);
+    if taken_over {
+        return Err(Failure::held(format!("{}: another process has taken the data root over", flags.data)));
+    }
+    if !global.quiet {
+        eprintln!("stopping; once more to stop at once");
+    }
+    let stop = async {
+        shutdown.signal();
+        let _ = door.await;
+        if let Some(http) = http {
+            let _ = http.await;
+        }
+        node.close().await;
+    };
+    tokio::select! {
+        () = stop => Ok(()),
+        code = signals.second() => Err(Failure { code, message: "stopped at once; the log holds what was not flushed".to_owned() }),
+    }
+}
+
+/// The parts of the process that serve.
+struct Node {
+    server: Arc<RegionServer>,
+    master: Arc<Master>,
+    log: Log,
+}
+
+impl Node {
+    async fn start(
+        fs: Arc<dyn Filesystem>,
+        runtime: Runtime,
+        budget: u64,
+        address: &(String, u16),
+    ) -> Result<Arc<Node>, Failure> {
+        let leadership = coordination::take_over(&fs, &runtime, &format!("{}:{}", address.0, address.1)).await?;
+        let log = Log::create(fs.clone(), runtime.clone(), LogSettings::default(), runtime.random.next_u64()).await?;
+        let start_code = u64::try_from(runtime.clock.now_ms()).unwrap_or_default();
+        let name = ServerName { host: address.0.clone(), port: address.1, start_code };
+        let region = RegionContext {
+            runtime,
+            fs,
+            log: log.clone(),
+            budget: Budget::of_memory(budget),
+            cache: Arc::new(BlockCache::new(budget / 2)),
+            settings: RegionSettings::default(),
+        };
+        let server = RegionServer::new(ServerContext {
+            region: region.clone(),
+            server: name.clone(),
+            settings: ServerSettings::default(),
+        });
+        let host: Arc<dyn Service> = server.clone();
+        let master = Master::start(MasterContext { region, leadership, host, server: name }).await?;
+        Ok(Arc::new(Node { server, master, log }))
+    }
+
+    /// Whether another process has taken the log or the leadership.
+    fn is_fenced(&self) -> bool {
+        self.log.is_fenced() || self.master.is_fenced()
+    }
+
+    async fn wait_until_fenced(&self, runtime: &Runtime) {
+        while !self.is_fenced() {
+            runtime.clock.sleep(FENCE_CHECK).await;
+        }
+    }
+
+    async fn close(&self) {
+        if let Err(error) = self.server.close().await {
+            tracing::error!(%error, "not every region was closed; the log holds what was not flushed");
+        }
+        if let Err(error) = self.master.close().await {
+            tracing::error!(%error, "the master's own region was not closed");
+        }
+        self.log.close().await;
+    }
+}
+
+impl Status for Node {
+    fn failure(&self) -> Option<String> {
+        self.is_fenced().then(|| "another process has taken the data root over".to_owned())
+    }
+
+    fn metrics(&self) -> String {
+        self.server.metrics()
+    }
+}
+
+/// The folder of a data root given as a path or `file://` URL.
+pub fn data_path(data: &str) -> Result<&str, Failure> {
+    match data.split_once("://") {
+        None if !data.is_empty() => Ok(data),
+        Some(("file", path)) if path.starts_with('/') => Ok(path),
+        _ => Err(Failure::usage(format!("--data `{data}`: a folder or file:///folder is needed"))),
+    }
+}
+
+async fn bind(flags: &Standalone, flag: &str, port: u16) -> Result<TcpListener, Failure> {
+    let address = SocketAddr::new(flags.bind, port);
+    runtime::net::bind(address).await.map_err(|error| {
+        let hint = "choose another port, or 0 for any free one";
+        Failure::usage(format!("{flag} {port}: cannot listen on {address}: {error}; {hint}"))
+    })
+}
+
+/// Host and port that clients are told.
+fn advertised(flags: &Standalone, port: u16) -> Result<(String, u16), Failure> {
+    let Some(text) = &flags.advertise else {
+        if flags.bind.is_unspecified() {
+            return Err(Failure::usage("--bind: an address of all interfaces needs --advertise HOST for the clients"));
+        }
+        return Ok((flags.bind.to_string(), port));
+    };
+    match text.rsplit_once(':') {
+        None if !text.is_empty() => Ok((text.clone(), port)),
+        Some((host, number)) if !host.is_empty() => match number.parse() {
+            Ok(port) => Ok((host.to_owned(), port)),
+            Err(_) => Err(Failure::usage(format!("--advertise `{text}`: `{number}` is no port"))),
+        },
+        _ => Err(Failure::usage(format!("--advertise `{text}`: HOST or HOST:PORT is needed"))),
+    }
+}
+
+/// Locks the root. With `--take-over` a holder that does not answer is passed over: its log stream and its regions'
+/// manifests are taken from it, so it can do no harm when it wakes.
+async fn lock(
+    fs: &Arc<dyn Filesystem>,
+    runtime: &Runtime,
+    flags: &Standalone,
+    address: &(String, u16),
+) -> Result<Option<RootLock>, Failure> {
+    let me = format!("process {} at {}:{}", std::process::id(), address.0, address.1);
+    let holder = match fs.lock_root(&me).await? {
+        LockOutcome::Locked(lock) => return Ok(Some(lock)),
+        LockOutcome::Held(holder) => holder,
+    };
+    let held = format!("{} is held by {holder}", flags.data);
+    if !flags.take_over {
+        return Err(Failure::held(format!("{held}; stop it, or say --take-over if it does not answer")));
+    }
+    if let Some(Leader { address, .. }) = coordination::read_leader(fs).await?
+        && answers(runtime, &address).await
+    {
+        return Err(Failure::held(format!("{held}, which answers at {address}; stop it first")));
+    }
+    Ok(None)
+}
+
+async fn answers(runtime: &Runtime, address: &str) -> bool {
+    let connector = Connector::new(runtime.clone(), grpc::ConnectorSettings::default());
+    let ask = async {
+        let server = connector.connect(address).await?;
+        let request = protocol::messages::GetClusterIdRequest {};
+        let mut call = Call::new(service::REGISTRY, "GetClusterId", &request);
+        call.timeout = Some(HOLDER_WAIT);
+        server.call(call).await
+    };
+    matches!(runtime::clock::within(&*runtime.clock, HOLDER_WAIT, ask).await, Some(Ok(_)))
+}
+
+fn greet(flags: &Standalone, address: &(String, u16), http_port: Option<u16>, took: Duration) {
+    println!("Ferrobase {} is ready after {:.2} s", env!("CARGO_PKG_VERSION"), took.as_secs_f64());
+    println!("  data     {}", flags.data);
+    println!("  clients  {}:{}", address.0, address.1);
+    if let Some(port) = http_port {
+        println!("  http     http://{}/health /ready /metrics", SocketAddr::new(flags.bind, port));
+    }
+    let connect = if address.1 == 16000 { String::new() } else { format!(" --connect {}:{}", address.0, address.1) };
+    println!("Next: ferrobase shell{connect}");
+}
+
+/// SIGTERM and SIGINT; SIGHUP has nothing to reload and does not end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    _hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failure> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn first(&mut self) {
+        self.second().await;
+    }
+
+    /// The exit code that the signal stands for.
+    async fn second(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => 143,
+            _ = self.interrupt.recv() => 130,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Start and end of `standalone`: exit codes, ready file, HTTP door, one process per root.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use ferrobase_tests::process::Server;
+
+use super::{ferrobase, said};
+
+fn http(port: u64, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", u16::try_from(port).expect("a port"))).expect("the door is open");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (code, body.to_owned())
+}
+
+/// Sends a signal to a server of ours.
+fn signal(server: &Server, signal: libc::c_int) {
+    // SAFETY: kill(2) touches no memory; the server has not been waited for, so the id is still its.
+    assert_eq!(unsafe { libc::kill(server.pid() as libc::pid_t, signal) }, 0);
+}
+
+#[test]
+fn a_server_tells_its_doors_answers_on_them_and_ends_with_0() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &["--http-port", "0"]);
+    assert_eq!(server.told["role"], "standalone");
+    assert_eq!(server.told["pid"], server.pid());
+    assert!(server.told["thrift_port"].is_null(), "{}", server.told);
+    let port = server.told["http_port"].as_u64().expect("a port");
+    assert_eq!(http(port, "/health"), (200, "ok\n".to_owned()));
+    assert_eq!(http(port, "/ready"), (200, "ready\n".to_owned()));
+    let (code, metrics) = http(port, "/metrics");
+    assert!(code == 200 && metrics.contains("# TYPE") && metrics.ends_with("# EOF\n"), "{metrics}");
+    assert_eq!(http(port, "/nothing").0, 404);
+    let ready = data.with_extension("run").join("ready.json");
+    assert!(ready.exists());
+    assert_eq!(server.stop(), Some(0));
+    assert!(!ready.exists(), "a graceful end takes the ready file away");
+}
+
+#[test]
+fn a_held_root_is_refused_and_the_holder_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let arguments = ["standalone", "--data", "data", "--port", "0", "--http-port", "off"];
+    let second = ferrobase(folder.path(), &arguments);
+    assert_eq!(second.status.code(), Some(5), "{:?}", said(&second));
+    let (_, why) = said(&second);
+    assert!(why.contains(&format!("process {}", server.pid())), "{why}");
+    // A holder that answers is not passed over.
+    let third = ferrobase(folder.path(), &[&arguments[..], &["--take-over"]].concat());
+    assert_eq!(third.status.code(), Some(5), "{:?}", said(&third));
+}
+
+#[test]
+fn a_stopped_holder_is_passed_over_and_gives_up_when_it_wakes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut paused = Server::start(&data, &[]);
+    signal(&paused, libc::SIGSTOP);
+    let second = Server::start_in(&data, &data.with_extension("run2"), &["--take-over"]);
+    signal(&paused, libc::SIGCONT);
+    assert_eq!(paused.wait(), Some(5), "the holder that woke");
+    assert_eq!(second.stop(), Some(0));
+}
+
+#[test]
+fn bad_usage_is_2_and_touches_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let cases: &[(&[&str], &str)] = &[
+        (&["--port", &port, "--http-port", "off"], "cannot listen"),
+        (&["--port", "0", "--http-port", &port], "--http-port"),
+        (&["--bind", "0.0.0.0", "--port", "0"], "--insecure"),
+        (&["--data", "s3://bucket/x", "--port", "0"], "folder"),
+        (&["--memory", "1M", "--port", "0"], "--memory"),
+        (&["--memory", "much", "--port", "0"], "64M"),
+        (&["--prot", "0"], "--port"),
+        (&["--log-level", "a=b=c"], "--log-level"),
+    ];
+    for (arguments, hint) in cases {
+        let output = ferrobase(folder.path(), &[&["standalone"], *arguments].concat());
+        let (_, why) = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {why}");
+        assert!(why.contains(hint), "{arguments:?}: {why}");
+        assert!(!folder.path().join("ferrobase-data").exists(), "{arguments:?} touched the data");
+    }
+}

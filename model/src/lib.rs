@@ -15,5 +15,5 @@ pub mod query;
 pub mod region;
 pub mod schema;
 
-pub use cell::{Cell, CellOrder, CellRef, CellType, KeyRef, LATEST_TIMESTAMP, SeqNo};
+pub use cell::{Cell, CellError, CellOrder, CellRef, CellType, KeyRef, LATEST_TIMESTAMP, SeqNo};
 pub use error::ErrorKind;

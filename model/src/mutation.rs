@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::cell::{Cell, LATEST_TIMESTAMP};
+use crate::cell::{Cell, CellError, CellType, LATEST_TIMESTAMP};
 use crate::filter::{Comparator, CompareOp, Filter};
 use crate::query::TimeRange;
 
@@ -41,6 +41,15 @@ pub enum MutationKind {
 }
 
 /// One change of one row.
+///
+/// ```
+/// # use ferrobase_model::mutation::Mutation;
+/// let put = Mutation::put("row").cell("f", "name", "value")?.cell("f", "other", "value")?;
+/// let count = Mutation::increment("row").amount("f", "visits", 1)?;
+/// let delete = Mutation::delete("row").column("f", "name")?;
+/// let whole_row = Mutation::delete("row");
+/// # Ok::<(), ferrobase_model::CellError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mutation {
     /// What is done.
@@ -78,6 +87,91 @@ impl Mutation {
             attributes: Vec::new(),
         }
     }
+
+    /// Stores cells: add them with [`Mutation::cell`].
+    pub fn put(row: impl Into<Bytes>) -> Mutation {
+        Mutation::new(MutationKind::Put, row)
+    }
+
+    /// Removes the whole row, or only what [`Mutation::column`] and [`Mutation::family`] name.
+    pub fn delete(row: impl Into<Bytes>) -> Mutation {
+        Mutation::new(MutationKind::Delete, row)
+    }
+
+    /// Adds to counters: name them with [`Mutation::amount`].
+    pub fn increment(row: impl Into<Bytes>) -> Mutation {
+        Mutation::new(MutationKind::Increment, row)
+    }
+
+    /// Appends to values: add them with [`Mutation::cell`].
+    pub fn append(row: impl Into<Bytes>) -> Mutation {
+        Mutation::new(MutationKind::Append, row)
+    }
+
+    fn with(mut self, cell: Result<Cell, CellError>) -> Result<Mutation, CellError> {
+        self.cells.push(cell?);
+        Ok(self)
+    }
+
+    /// With a cell, at the time of the write.
+    ///
+    /// # Errors
+    /// Row, family or value are longer than a cell may hold, or the row is empty.
+    pub fn cell(
+        self,
+        family: impl AsRef<[u8]>,
+        qualifier: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Mutation, CellError> {
+        self.cell_at(family, qualifier, LATEST_TIMESTAMP, value)
+    }
+
+    /// With a cell at a time in milliseconds.
+    ///
+    /// # Errors
+    /// As [`Mutation::cell`].
+    pub fn cell_at(
+        self,
+        family: impl AsRef<[u8]>,
+        qualifier: impl AsRef<[u8]>,
+        timestamp: i64,
+        value: impl AsRef<[u8]>,
+    ) -> Result<Mutation, CellError> {
+        let cell = Cell::put(&self.row, family.as_ref(), qualifier.as_ref(), timestamp, value.as_ref());
+        self.with(cell)
+    }
+
+    /// With an amount that is added to a counter.
+    ///
+    /// # Errors
+    /// As [`Mutation::cell`].
+    pub fn amount(
+        self,
+        family: impl AsRef<[u8]>,
+        qualifier: impl AsRef<[u8]>,
+        amount: i64,
+    ) -> Result<Mutation, CellError> {
+        self.cell(family, qualifier, amount.to_be_bytes())
+    }
+
+    /// With a marker that removes all versions of a column.
+    ///
+    /// # Errors
+    /// As [`Mutation::cell`].
+    pub fn column(self, family: impl AsRef<[u8]>, qualifier: impl AsRef<[u8]>) -> Result<Mutation, CellError> {
+        let (family, qualifier) = (family.as_ref(), qualifier.as_ref());
+        let cell = Cell::new(&self.row, family, qualifier, LATEST_TIMESTAMP, CellType::DELETE_COLUMN, &[]);
+        self.with(cell)
+    }
+
+    /// With a marker that removes a family.
+    ///
+    /// # Errors
+    /// As [`Mutation::cell`].
+    pub fn family(self, family: impl AsRef<[u8]>) -> Result<Mutation, CellError> {
+        let cell = Cell::new(&self.row, family.as_ref(), &[], LATEST_TIMESTAMP, CellType::DELETE_FAMILY, &[]);
+        self.with(cell)
+    }
 }
 
 /// Identifies one attempt of an increment, append or check-and-mutate, so that a retry happens once.
@@ -113,6 +207,24 @@ pub enum Condition {
         /// Which stored cells count.
         time_range: TimeRange,
     },
+}
+
+impl Condition {
+    /// The newest value of a column compares so with an expected one.
+    pub fn column(
+        family: impl Into<Bytes>,
+        qualifier: impl Into<Bytes>,
+        op: CompareOp,
+        expected: impl Into<Bytes>,
+    ) -> Condition {
+        let (family, qualifier, comparator) = (family.into(), qualifier.into(), Comparator::Binary(expected.into()));
+        Condition::Column { family, qualifier, op, comparator, time_range: TimeRange::ALL }
+    }
+
+    /// The column has no value, or an empty one.
+    pub fn missing(family: impl Into<Bytes>, qualifier: impl Into<Bytes>) -> Condition {
+        Condition::column(family, qualifier, CompareOp::Equal, Bytes::new())
+    }
 }
 
 /// Mutations of one row that happen all or not at all, if the condition holds.

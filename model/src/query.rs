@@ -118,6 +118,30 @@ impl Get {
     pub fn new(row: impl Into<Bytes>) -> Get {
         Get { row: row.into(), selection: Selection::default(), existence_only: false }
     }
+
+    /// Reads only this column, and others named so.
+    pub fn with_column(mut self, family: impl Into<Bytes>, qualifier: impl Into<Bytes>) -> Get {
+        self.selection.add_column(family, qualifier);
+        self
+    }
+
+    /// Reads only this family, and others named so.
+    pub fn with_family(mut self, family: impl Into<Bytes>) -> Get {
+        self.selection.add_family(family);
+        self
+    }
+
+    /// Reads so many versions of each column.
+    pub fn with_versions(mut self, versions: u32) -> Get {
+        self.selection.max_versions = versions;
+        self
+    }
+
+    /// Reads what the filter lets pass.
+    pub fn with_filter(mut self, filter: Filter) -> Get {
+        self.selection.filter = Some(filter);
+        self
+    }
 }
 
 /// Reads a range of rows.
@@ -187,6 +211,11 @@ pub fn prefix_stop_row(prefix: &[u8]) -> Bytes {
 }
 
 impl Scan {
+    /// Reads the rows from `start` to before `stop`; empty means the table's edge.
+    pub fn between(start: impl Into<Bytes>, stop: impl Into<Bytes>) -> Scan {
+        Scan { start_row: start.into(), stop_row: stop.into(), ..Scan::default() }
+    }
+
     /// Limits the scan to rows that start with `prefix`.
     pub fn with_prefix(mut self, prefix: impl Into<Bytes>) -> Scan {
         let prefix = prefix.into();
@@ -194,6 +223,30 @@ impl Scan {
         self.start_row = prefix;
         self.include_start_row = true;
         self.include_stop_row = false;
+        self
+    }
+
+    /// Reads only this column, and others named so.
+    pub fn with_column(mut self, family: impl Into<Bytes>, qualifier: impl Into<Bytes>) -> Scan {
+        self.selection.add_column(family, qualifier);
+        self
+    }
+
+    /// Reads only this family, and others named so.
+    pub fn with_family(mut self, family: impl Into<Bytes>) -> Scan {
+        self.selection.add_family(family);
+        self
+    }
+
+    /// Reads so many versions of each column.
+    pub fn with_versions(mut self, versions: u32) -> Scan {
+        self.selection.max_versions = versions;
+        self
+    }
+
+    /// Reads what the filter lets pass.
+    pub fn with_filter(mut self, filter: Filter) -> Scan {
+        self.selection.filter = Some(filter);
         self
     }
 }

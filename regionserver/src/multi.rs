@@ -5,7 +5,7 @@
 //! - One result per region action, in order; in a plain one, one entry per action, in order, with its index.
 //! - All cells of the answer stand in one block in the order of the results, but for those of atomic and conditional
 //!   actions, which travel in their message.
-//! - Writes of one row keep their order; rows, and regions, share the log's syncs.
+//! - Writes of one row keep their order, also over several parts of one region; rows, and regions, share the log's syncs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl RegionServer {
         let tells: Vec<bool> =
             parts.iter().map(|part| whole_condition.is_some() || (part.atomic && part.condition.is_none())).collect();
         let answered = AtomicU64::new(0);
-        let done = join_all(parts.into_iter().map(|part| self.part(part, &answered))).await;
+        let done = self.parts(parts, &answered).await;
         let mut answer = pb::MultiResponse {
             region_statistics: Some(pb::MultiRegionLoadStats::default()),
             ..pb::MultiResponse::default()
@@ -81,6 +81,29 @@ impl RegionServer {
         let mut reply = Reply::new(&answer);
         reply.cells = joined(blocks);
         Ok(reply)
+    }
+
+    /// Regions side by side, the parts of one region in their order.
+    async fn parts(&self, parts: Vec<Part>, answered: &AtomicU64) -> Vec<(pb::RegionActionResult, Bytes)> {
+        let mut lanes: Vec<Vec<(usize, Part)>> = Vec::with_capacity(parts.len());
+        let mut lane_of: HashMap<Bytes, usize> = HashMap::with_capacity(parts.len());
+        for (place, part) in parts.into_iter().enumerate() {
+            let lane = *lane_of.entry(part.region.value.clone()).or_insert(lanes.len());
+            if lane == lanes.len() {
+                lanes.push(Vec::new());
+            }
+            lanes[lane].push((place, part));
+        }
+        let run = |lane: Vec<(usize, Part)>| async move {
+            let mut done = Vec::with_capacity(lane.len());
+            for (place, part) in lane {
+                done.push((place, self.part(part, answered).await));
+            }
+            done
+        };
+        let mut done: Vec<_> = join_all(lanes.into_iter().map(run)).await.into_iter().flatten().collect();
+        done.sort_unstable_by_key(|(place, _)| *place);
+        done.into_iter().map(|(_, result)| result).collect()
     }
 
     async fn part(&self, part: Part, answered: &AtomicU64) -> (pb::RegionActionResult, Bytes) {

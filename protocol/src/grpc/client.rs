@@ -193,7 +193,12 @@ impl Peer {
             }
             unavailable(format!("cannot connect: {causes}. address=`{address}`"))
         };
-        let stream = runtime::net::connect(address).await.map_err(|error| failed(&error))?;
+        let stream = runtime::net::connect(address).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => {
+                unavailable(format!("connection refused; is the server running? address=`{address}`"))
+            }
+            _ => failed(&error),
+        })?;
         let (sender, connection) = http2::Builder::new(Tasks)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

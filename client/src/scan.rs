@@ -171,6 +171,8 @@ struct Driver {
     parts_bytes: usize,
     /// Rows complete.
     rows: u32,
+    /// Regions read to their end.
+    regions: u32,
     /// The read point to continue with in this region.
     read_point: Option<u64>,
     one_shot: bool,
@@ -207,6 +209,7 @@ impl Driver {
             parts: Vec::new(),
             parts_bytes: 0,
             rows: 0,
+            regions: 0,
             out_of_order: false,
         }
     }
@@ -262,14 +265,20 @@ impl Driver {
     async fn fetch(&mut self) -> Result<Vec<Row>> {
         let mut retry = self.retry();
         let mut rows = Vec::new();
+        let mut lost = false;
         while !self.finished {
+            let region = self.regions;
             match self.step(retry.call_limit(), &mut rows).await {
                 Ok(()) if rows.is_empty() => {
-                    // The region had nothing, or the server needs more time: it answered all the same.
-                    retry = self.retry();
+                    // The region had nothing, or the server needs more time: it answered all the same. Behind a loss
+                    // an answer may bring only what was there before, so that the time runs on until there is more.
+                    if !lost || self.regions != region {
+                        (retry, lost) = (self.retry(), false);
+                    }
                 }
                 Ok(()) => break,
                 Err(cause) => {
+                    lost = true;
                     self.lose_scanner(&cause);
                     let restart = cause.kind == ErrorKind::NotFound && is_lost(&cause);
                     let again = std::mem::replace(&mut self.out_of_order, is_out_of_order(&cause));
@@ -400,6 +409,7 @@ impl Driver {
     /// Moves behind a region that was read to its end.
     fn next_region(&mut self, location: &Location) {
         self.given = None;
+        self.regions = self.regions.wrapping_add(1);
         self.read_point = self.scan.mvcc_read_point;
         let (edge, stop) = if self.scan.reversed {
             (&location.info.start_key, location.info.start_key <= self.scan.stop_row)

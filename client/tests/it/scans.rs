@@ -293,3 +293,15 @@ async fn a_scan_over_nothing_asks_nobody() {
     assert!(read(script.table().await.scan(scan)).await.is_empty());
     assert!(script.seen("Scan").is_empty());
 }
+
+#[tokio::test]
+async fn a_row_that_never_comes_through_ends_with_the_time() {
+    let script = Script::new(&[(region("", ""), 1)]);
+    let turn = std::sync::atomic::AtomicUsize::new(0);
+    script.rule(move |seen| {
+        let turn = (seen.method() == "Scan").then(|| turn.fetch_add(1, std::sync::atomic::Ordering::SeqCst))?;
+        Some(if turn % 2 == 0 { page(true, &[(cells("wide", 0, 2), true)]) } else { unknown_scanner() })
+    });
+    let error = script.table().await.scan(Scan::default()).next_row().await.expect_err("lost again and again");
+    assert!(error.is_retriable() && script.now() <= Duration::from_secs(61), "{error} {:?}", script.now());
+}

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod command;
 mod failure;
 mod http;
 mod inspect;
@@ -13,7 +14,7 @@ mod standalone;
 
 use std::process::ExitCode;
 
-use arguments::{Command, UsageError};
+use command::{Command, UsageError};
 use failure::Failure;
 
 #[global_allocator]
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let arguments = match arguments::parse(std::env::args_os().collect()) {
+    let arguments = match command::parse(std::env::args_os().collect()) {
         Ok(arguments) => arguments,
         Err(UsageError::Clap(error)) => {
             // Printing help into a closed pipe is nobody's problem.

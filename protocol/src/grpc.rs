@@ -12,7 +12,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Connector, ConnectorSettings};
-pub use server::{Server, serve};
+pub use self::client::{Connector, ConnectorSettings};
+pub use self::server::{Server, serve};
 
 pub use crate::calls::Limits;

@@ -1,0 +1,168 @@
+//! The commands, and how a command line, the environment and a configuration file become one of them.
+//!
+//! Always true
+//! - Precedence is flag, environment, file, default. The file's values are laid under clap as defaults, so that one
+//!   parser sees everything.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::arguments::{Global, Inspect, Standalone};
+
+/// Bad usage or configuration: exit code 2, nothing touched.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// clap's own message, ready to print (help and version come this way too).
+    #[error("{0}")]
+    Clap(Box<clap::Error>),
+    /// The configuration file cannot be used.
+    #[error("configuration file `{file}`: {why}")]
+    File {
+        /// The file.
+        file: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+}
+
+/// A wide-column database with HBase's data model and store files.
+#[derive(Debug, Parser)]
+#[command(name = "ferrobase", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// What holds everywhere.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run master, region server and META in one process over one data folder
+    Standalone(Standalone),
+    /// HBase's shell: tables, rows, administration
+    Shell(crate::shell::Flags),
+    /// Look into files, without changing anything
+    Inspect {
+        /// What to look into
+        #[command(subcommand)]
+        what: Inspect,
+    },
+    /// Measure a known load
+    Bench {
+        /// Which load
+        #[command(subcommand)]
+        what: Box<crate::bench::Bench>,
+    },
+    /// Print the version
+    Version,
+}
+
+fn file_of(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut rest = arguments.iter().skip(1);
+    while let Some(argument) = rest.next() {
+        let text = argument.to_string_lossy();
+        if text == "--" {
+            break;
+        }
+        if text == "--config" {
+            return rest.next().map(PathBuf::from);
+        }
+        if let Some(value) = text.strip_prefix("--config=") {
+            return Some(PathBuf::from(value));
+        }
+    }
+    std::env::var_os("FERROBASE_CONFIG").map(PathBuf::from)
+}
+
+fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.min_by_key(|name| strsim::damerau_levenshtein(key, name))
+}
+
+/// Gives a flag of a command, if it has it, another default.
+fn set_default(part: clap::Command, long: &str, text: &str) -> clap::Command {
+    let has = |argument: &&clap::Arg| argument.get_long() == Some(long);
+    let id = part.get_arguments().find(has).map(|argument| argument.get_id().clone());
+    match id {
+        Some(id) => part.mut_arg(id, |argument| argument.default_value(text.to_owned())),
+        None => part,
+    }
+}
+
+/// Lays the file's values under the command as defaults.
+fn with_file(mut command: clap::Command, file: &Path) -> Result<clap::Command, UsageError> {
+    let name = file.display().to_string();
+    let wrong = |why: String| UsageError::File { file: name.clone(), why };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    let known: Vec<String> = std::iter::once(&command)
+        .chain(command.get_subcommands())
+        .flat_map(|part| part.get_arguments())
+        .filter_map(|argument| argument.get_long())
+        .filter(|long| !["config", "help", "version"].contains(long))
+        .map(str::to_owned)
+        .collect();
+    for (key, value) in table {
+        let long = key.replace('_', "-");
+        if !known.contains(&long) {
+            let hint = nearest(&long, known.iter().map(String::as_str)).unwrap_or("format");
+            return Err(wrong(format!("unknown key `{key}`; did you mean `{hint}`?")));
+        }
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(flag) => flag.to_string(),
+            other => return Err(wrong(format!("key `{key}`: text, a number or true/false is needed, not `{other}`"))),
+        };
+        command = set_default(command, &long, &text);
+        let names: Vec<_> = command.get_subcommands().map(|part| part.get_name().to_owned()).collect();
+        for name in names {
+            command = command.mut_subcommand(name, |part| set_default(part, &long, &text));
+        }
+    }
+    Ok(command)
+}
+
+/// Reads arguments, environment and file.
+pub fn parse(arguments: Vec<OsString>) -> Result<Arguments, UsageError> {
+    let mut command = Arguments::command();
+    if let Some(file) = file_of(&arguments) {
+        command = with_file(command, &file)?;
+    }
+    let wrap = |error| UsageError::Clap(Box::new(error));
+    let mut matches = command.try_get_matches_from(arguments).map_err(wrap)?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(wrap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Format;
+
+    fn global(arguments: &[&str]) -> Result<Global, UsageError> {
+        let all = ["ferrobase", "version"].iter().chain(arguments).map(OsString::from).collect();
+        Ok(parse(all)?.global)
+    }
+
+    #[test]
+    fn file_lies_under_flags() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), "format = \"json\"\nlog_level = \"debug\"\n").expect("write");
+        let path = file.path().to_str().expect("path");
+        let read = global(&["--config", path]).expect("parsed");
+        assert_eq!((read.format, read.log_level.as_str()), (Format::Json, "debug"));
+        assert_eq!(global(&["--config", path, "--format", "table"]).expect("parsed").format, Format::Table);
+    }
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), "log-levle = 1\n").expect("write");
+        let error = global(&["--config", file.path().to_str().expect("path")]).expect_err("refused").to_string();
+        assert!(error.contains("unknown key `log-levle`; did you mean `log-level`?"), "{error}");
+    }
+}

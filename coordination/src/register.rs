@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use filesystem::{CreateOutcome, Filesystem, RegisterValue, SwapOutcome, Version};
+use filesystem::{CreateOutcome, Filesystem, RegisterValue, SwapOutcome, Version, crc32c};
 use runtime::random::Random;
 
 use crate::error::{CoordinationError, Result};
@@ -79,7 +79,7 @@ impl Format {
         let mut out = BytesMut::with_capacity(16 + rest.len());
         out.put_slice(self.magic);
         out.put_u32(self.version);
-        out.put_u32(checksum(&rest));
+        out.put_u32(crc32c(&rest));
         out.put_slice(&rest);
         out.freeze()
     }
@@ -102,7 +102,7 @@ impl Format {
         if bytes.len() < HEADER_LEN - 12 {
             return Err(bad("it is too short"));
         }
-        if bytes.get_u32() != checksum(&bytes) {
+        if bytes.get_u32() != crc32c(&bytes) {
             return Err(bad("the checksum is wrong"));
         }
         let (master_epoch, token) = (bytes.get_u32(), bytes.get_u128());
@@ -179,10 +179,6 @@ impl Format {
             }
         }
     }
-}
-
-fn checksum(bytes: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
 }
 
 #[cfg(test)]

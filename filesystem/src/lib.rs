@@ -11,6 +11,7 @@
 //!   no effect that a reader takes for a value.
 //! - Paths are keys `a/b/c` below the root; they never leave it.
 
+mod checksum;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use checksum::{crc32c, crc32c_of};
 pub use error::{Error, ErrorKind, Result};
 pub use path::check_key;
 

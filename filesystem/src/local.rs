@@ -258,11 +258,7 @@ impl Pointer {
 
 /// The name is the value, so it has a checksum of its own.
 fn name_checksum(before: &str, head: &str) -> u32 {
-    checksum(format!("{before}{head}").as_bytes())
-}
-
-fn checksum(data: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, data) as u32
+    crc32c(format!("{before}{head}").as_bytes())
 }
 
 fn write_body(folder: &Path, btoken: &str, body: &[u8]) -> io::Result<()> {
@@ -299,7 +295,7 @@ fn read_register(folder: &Path, path: &str) -> Result<Option<(Pointer, Bytes)>> 
                 .read_to_end(&mut body)
                 .map_err(|error| Error::io(path, "read the register's body", error))?,
         };
-        if body.len() as u64 == pointer.len && checksum(&body) == pointer.crc {
+        if body.len() as u64 == pointer.len && crc32c(&body) == pointer.crc {
             return Ok(Some((pointer, body.into())));
         }
         if damaged.as_ref() == Some(&pointer.name) {
@@ -486,7 +482,7 @@ impl Filesystem for LocalFilesystem {
         check_head(path, head)?;
         let target = self.at(path)?;
         let (token, btoken) = (self.token(), format!("{:016x}", self.random.next_u64()));
-        let name = Pointer::format(1, &token, &btoken, body.len() as u64, checksum(&body), head);
+        let name = Pointer::format(1, &token, &btoken, body.len() as u64, crc32c(&body), head);
         let (root, version, key) = (self.root.clone(), Version(name.clone()), path.to_owned());
         blocking(move || {
             let folder = target.parent().expect("a key has a folder");
@@ -560,7 +556,7 @@ impl Filesystem for LocalFilesystem {
             let superseded = || read_register(&folder, &key).map(|found| SwapOutcome::Superseded(found.map(value)));
             let name = match &body {
                 None => Pointer::format(old.n + 1, &token, &old.btoken, old.len, old.crc, &head),
-                Some(body) => Pointer::format(old.n + 1, &token, &btoken, body.len() as u64, checksum(body), &head),
+                Some(body) => Pointer::format(old.n + 1, &token, &btoken, body.len() as u64, crc32c(body), &head),
             };
             if let Some(body) = &body {
                 match write_body(&folder, &btoken, body).and_then(|()| sync_folder(&folder)) {
@@ -719,7 +715,7 @@ mod tests {
     #[test]
     fn a_pointer_is_that_of_the_format_page_and_refuses_damage() {
         let (token, btoken) = (format!("{:032x}", 1), format!("{:016x}", 2));
-        let name = Pointer::format(1, &token, &btoken, 5, checksum(b"hello"), "live");
+        let name = Pointer::format(1, &token, &btoken, 5, crc32c(b"hello"), "live");
         assert_eq!(name, "h.1.00000000000000000000000000000001.0000000000000002.5.9a71bb4c.f1166860.live");
         let pointer = Pointer::parse(&name).expect("sound");
         assert_eq!((pointer.n, pointer.len, &pointer.head[..]), (1, 5, "live"));

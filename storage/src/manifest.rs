@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use filesystem::{CreateOutcome, Filesystem, RegisterValue, SwapOutcome, Version};
+use filesystem::{CreateOutcome, Filesystem, RegisterValue, SwapOutcome, Version, crc32c};
 use model::SeqNo;
 use model::region::RegionInfo;
 use prost::Message;
@@ -140,7 +140,7 @@ impl Manifest {
         let mut out = BytesMut::with_capacity(16 + rest.len());
         out.put_slice(MAGIC);
         out.put_u32(VERSION);
-        out.put_u32(crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &rest) as u32);
+        out.put_u32(crc32c(&rest));
         out.put_slice(&rest);
         out.freeze()
     }
@@ -169,7 +169,7 @@ impl Manifest {
         if version > VERSION {
             return Err(StorageError::Newer { what: WHAT, found: version, known: VERSION, file: path.to_owned() });
         }
-        if body.get_u32() != crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &body) as u32 {
+        if body.get_u32() != crc32c(&body) {
             return Err(bad("the checksum is wrong"));
         }
         let message = ManifestMessage::decode(body).map_err(|error| bad(&error.to_string()))?;

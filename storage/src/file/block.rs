@@ -4,6 +4,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use model::schema::Compression;
 use model::{CellRef, SeqNo, cell};
 
+use filesystem::crc32c;
+
 use super::compress;
 use super::format::{self, BLOCK_HEADER_LEN, BYTES_PER_CHECKSUM, BlockType, CHECKSUM_CRC32C, WHAT};
 use crate::error::{Result, StorageError};
@@ -19,10 +21,6 @@ pub(super) struct Block {
     pub previous: i64,
     /// Kind of its checksums; one for all blocks of a file.
     pub checksum_type: u8,
-}
-
-fn crc32c(data: &[u8]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, data) as u32
 }
 
 /// Appends a whole block; answers its length on storage.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use crc_fast::{CrcAlgorithm, checksum};
+use filesystem::{crc32c, crc32c_of};
 use model::mutation::Nonce;
 use model::{Cell, SeqNo};
 
@@ -32,10 +32,6 @@ pub struct Entry {
     pub nonce: Option<Nonce>,
     /// The resulting cells.
     pub cells: Vec<Cell>,
-}
-
-pub(super) fn crc32c(data: &[u8]) -> u32 {
-    checksum(CrcAlgorithm::Crc32Iscsi, data) as u32
 }
 
 pub(super) fn write_entry(
@@ -256,12 +252,8 @@ pub(super) struct Place {
 
 impl Place {
     fn checksum(self, head: &[u8]) -> u32 {
-        let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi);
-        for number in [self.stream, self.segment, self.offset] {
-            digest.update(&number.to_be_bytes());
-        }
-        digest.update(head);
-        digest.finalize() as u32
+        let Place { stream, segment, offset } = self;
+        crc32c_of(&[&stream.to_be_bytes(), &segment.to_be_bytes(), &offset.to_be_bytes(), head])
     }
 }
 
@@ -281,10 +273,31 @@ pub(super) fn group(place: Place, acknowledged: u64, payload: &[u8]) -> Bytes {
     frame(GROUP_MAGIC, place, acknowledged, payload)
 }
 
-pub(super) fn index_group(place: Place, acknowledged: u64, index: &StreamIndex) -> Bytes {
+fn index_group(place: Place, acknowledged: u64, index: &StreamIndex) -> Bytes {
     let mut payload = BytesMut::new();
     index.write(&mut payload, false);
     frame(INDEX_MAGIC, place, acknowledged, &payload)
+}
+
+/// What ends a sealed segment: the length of its index group, and this.
+const SEAL_MAGIC: &[u8; 4] = b"SEAL";
+/// Length of a seal.
+pub(super) const SEAL_LEN: usize = 4 + 4;
+
+/// The index group of a segment with the seal behind it.
+pub(super) fn seal(place: Place, acknowledged: u64, index: &StreamIndex) -> Bytes {
+    let group = index_group(place, acknowledged, index);
+    let mut out = BytesMut::with_capacity(group.len() + SEAL_LEN);
+    out.put_slice(&group);
+    out.put_u32(group.len() as u32);
+    out.put_slice(SEAL_MAGIC);
+    out.freeze()
+}
+
+/// Length of the index group that a seal says to stand before it.
+pub(super) fn read_seal(seal: &[u8]) -> Option<u32> {
+    let (len, magic) = seal.split_first_chunk::<4>()?;
+    (magic == SEAL_MAGIC).then(|| u32::from_be_bytes(*len))
 }
 
 /// A sound header of a group, whose payload may be damaged.

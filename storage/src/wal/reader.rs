@@ -195,6 +195,34 @@ async fn scan(fs: &Arc<dyn Filesystem>, stream: u64, low: u64, fence: u64) -> Re
     Ok((lengths, index))
 }
 
+/// Longest segment header that is expected.
+const HEADER_BYTES: usize = 4096;
+
+/// A sealed segment by its header and index alone; `None`: it is not sealed, or one of these is not sound. What lies between is
+/// checked by those who read it.
+async fn read_sealed(fs: &Arc<dyn Filesystem>, stream: u64, number: u64, size: u64) -> Result<Option<Scanned>> {
+    let path = segment_path(stream, number);
+    let file = fs.open(&path).await?;
+    let Some(end) = size.checked_sub(format::SEAL_LEN as u64) else { return Ok(None) };
+    let Some(len) = format::read_seal(&file.read_at(end, format::SEAL_LEN).await?) else { return Ok(None) };
+    let Some(offset) = end.checked_sub(u64::from(len)) else { return Ok(None) };
+    let place = Place { stream, segment: number, offset };
+    let Some(frame) = format::read_frame(&file.read_at(offset, len as usize).await?, place) else { return Ok(None) };
+    let Some(index) =
+        format::read_index(&frame.payload, number).filter(|_| frame.is_index && frame.len == len as usize)
+    else {
+        return Ok(None);
+    };
+    let header = file.read_at(0, HEADER_BYTES).await?;
+    let Some((_, earlier)) = format::read_segment_header(&header, stream, number, &path)? else { return Ok(None) };
+    let groups = index.regions.into_iter().flat_map(|(region, ranges)| {
+        ranges.groups.into_iter().map(move |range| (region.clone(), ranges.min, ranges.max, range))
+    });
+    let acknowledged = frame.acknowledged.min(offset);
+    let groups = groups.collect();
+    Ok(Some(Scanned { number, sound: size, acknowledged, earlier, groups, header: true, damaged_at: None }))
+}
+
 async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Result<Scanned> {
     let path = segment_path(stream, number);
     let mut scanned = Scanned {
@@ -207,6 +235,9 @@ async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Res
         damaged_at: None,
     };
     let Some(size) = fs.size(&path).await? else { return Ok(scanned) };
+    if let Some(sealed) = read_sealed(fs, stream, number, size).await? {
+        return Ok(sealed);
+    }
     // A segment is bounded by the roll size and one group; the file's own length bounds the read.
     let data = fs.read_at(&path, 0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
     let Some((header_len, earlier)) = format::read_segment_header(&data, stream, number, &path)? else {
@@ -234,6 +265,11 @@ async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Res
         if frame.is_index {
             if format::read_index(&frame.payload, number).is_none() {
                 return Err(StorageError::corrupt(WHAT, &path, offset as u64, "the index is not sound"));
+            }
+            // Its seal, whole or not, holds nothing.
+            if data.len() - offset - frame.len <= format::SEAL_LEN {
+                scanned.sound = data.len() as u64;
+                break;
             }
         } else {
             let mut entries = Vec::new();

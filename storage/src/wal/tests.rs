@@ -232,6 +232,54 @@ async fn an_entry_that_was_appended_again_counts_once() {
     }
 }
 
+/// A fence of sealed segments takes their headers and indexes and not what lies between.
+#[tokio::test]
+async fn damage_in_a_sealed_segment_is_an_error_or_the_right_answer() {
+    let (_, fs) = root();
+    let log = log(&fs, 5, 300).await;
+    for seqno in 1..=12 {
+        write(&log, if seqno % 3 == 0 { "b" } else { "a" }, seqno).await;
+    }
+    let whole = fence(&fs, 5).await.expect("fence");
+    let sealed = segment_path(5, 2);
+    let size = fs.size(&sealed).await.expect("size").expect("exists") as usize;
+    let mut left_to_readers = 0;
+    for at in 0..size {
+        let copy = damaged(&fs, &sealed, |data| data[at] ^= 0x10).await;
+        // As before the fence was put.
+        let head = head_path(5);
+        let value = copy.register_read(&head).await.expect("read").expect("head");
+        copy.register_swap(&head, &value.version, "live.1", Some(Bytes::new())).await.expect("swap");
+        let ended = match fence(&copy, 5).await {
+            Err(error) => {
+                let newer = matches!(error, crate::StorageError::Newer { .. });
+                assert!(
+                    (newer || error.kind() == ErrorKind::Corrupt) && error.to_string().contains(&sealed),
+                    "{error}"
+                );
+                continue;
+            }
+            Ok(ended) => ended,
+        };
+        assert_eq!(ended.index.as_ref().expect("an index").regions.len(), 2);
+        for (name, expected) in [("a", vec![1, 2, 4, 5, 7, 8, 10, 11]), ("b", vec![3, 6, 9, 12])] {
+            match replay(&copy, &ended, name.as_bytes(), SeqNo(0)).await {
+                Ok(entries) => {
+                    let seen: Vec<u64> = entries.iter().map(|entry| entry.seqno.0).collect();
+                    assert_eq!(seen, expected, "byte {at}");
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains(&sealed), "{error}");
+                    left_to_readers += 1;
+                }
+            }
+        }
+    }
+    assert!(left_to_readers > 100, "the fence does not read groups that the index names: {left_to_readers}");
+    let index = whole.index.expect("an index");
+    assert_eq!(index.regions.values().map(|ranges| ranges.groups.len()).sum::<usize>(), 12);
+}
+
 #[test]
 fn header_is_that_of_the_format_page() {
     let header = format::segment_header(1, 1, &[]);
@@ -241,7 +289,7 @@ fn header_is_that_of_the_format_page() {
     let mut newer = header.to_vec();
     newer[11] = 2;
     let end = newer.len() - 4;
-    let crc = format::crc32c(&newer[..end]).to_be_bytes();
+    let crc = filesystem::crc32c(&newer[..end]).to_be_bytes();
     newer[end..].copy_from_slice(&crc);
     let error = format::read_segment_header(&newer.into(), 1, 1, "f").expect_err("newer");
     assert!(error.to_string().contains("format version 2"), "{error}");

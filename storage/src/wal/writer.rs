@@ -473,7 +473,7 @@ impl Committer {
     async fn seal(&mut self) {
         let mut segment = self.current.take().expect("the caller has one");
         let place = Place { stream: self.shared.stream, segment: segment.number, offset: segment.acknowledged };
-        let frame = format::index_group(place, segment.acknowledged, &segment.index);
+        let frame = format::seal(place, segment.acknowledged, &segment.index);
         let sealed = async {
             segment.writer.append(frame).await?;
             segment.writer.sync().await

@@ -27,6 +27,8 @@ use storage::region::Region;
 
 /// How long one side of a round takes.
 const SIDE: Duration = Duration::from_millis(500);
+/// How long one of two things that take turns does so before the other.
+const SLICE: Duration = Duration::from_millis(50);
 const ROWS: usize = 20_000;
 
 /// The values of the rounds.
@@ -70,26 +72,22 @@ impl Figure {
 }
 
 /// How often a second `work` is done, which does so many at once.
-fn rate(mut work: impl FnMut() -> usize) -> f64 {
+fn rate(time: Duration, mut work: impl FnMut() -> usize) -> f64 {
     let (begin, mut done) = (Instant::now(), 0);
-    while begin.elapsed() < SIDE {
+    while begin.elapsed() < time {
         done += work();
     }
     done as f64 / begin.elapsed().as_secs_f64()
 }
 
 /// Appends of so many bytes, each synced, a second.
-fn raw_syncs(folder: &Path, bytes: usize) -> f64 {
-    let path = folder.join("raw");
-    let mut file = File::create(&path).expect("create");
+fn raw_syncs(file: &mut File, bytes: usize) -> f64 {
     let data = vec![7; bytes];
-    let rate = rate(|| {
+    rate(SLICE, || {
         file.write_all(&data).expect("write");
         file.sync_data().expect("sync");
         1
-    });
-    std::fs::remove_file(&path).expect("remove");
-    rate
+    })
 }
 
 /// Entries a second of writers that each wait for their entry.
@@ -102,7 +100,7 @@ async fn closed_loop<F: Future<Output = ()> + Send>(
         let write = write.clone();
         tokio::spawn(async move {
             let mut done = 0;
-            while begin.elapsed() < SIDE {
+            while begin.elapsed() < SLICE {
                 write(writer + done * writers).await;
                 done += 1;
             }
@@ -116,30 +114,38 @@ async fn closed_loop<F: Future<Output = ()> + Send>(
     done as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// Writes: the log and whole puts against one sync a batch of the same bytes.
+/// Writes: the log and whole puts against one sync a batch of the same bytes. In short slices that take turns: how long a
+/// sync takes changes by the second.
 async fn commits(fs: &Arc<dyn Filesystem>, folder: &Path, rounds: usize) {
     let (log, cells) = (log(fs).await, Arc::new(row_cells(1)));
     let entry_bytes: usize = cells.iter().map(|cell| cell.bytes().len() + 4).sum();
     let region = region(fs, "commits").await;
+    let mut raw = File::create(folder.join("raw")).expect("create");
     for writers in [1, 8, 64] {
-        let limit = "rows a second at one fdatasync for every batch of all writers";
-        let mut entries = Figure::new(format!("log entries a second, {writers} writers"), limit);
-        let mut puts = Figure::new(format!("puts a second, {writers} writers"), limit);
+        let beside = "rows a second at one fdatasync for a batch of all writers";
+        let mut entries = Figure::new(format!("log entries a second, {writers} writers"), beside);
+        let mut puts = Figure::new(format!("puts a second, {writers} writers"), beside);
         for _ in 0..rounds {
-            let limit = raw_syncs(folder, entry_bytes * writers) * writers as f64;
-            let (log, cells) = (log.clone(), cells.clone());
-            let logged = closed_loop(writers, move |_| {
-                let ticket = log.submit(&Bytes::from_static(b"region"), SeqNo(1), WRITTEN_MS, None, &cells);
-                async move { ticket.expect("submit").durable().await.expect("durable") }
-            });
-            entries.add(logged.await, limit);
-            let target = region.clone();
-            let put = closed_loop(writers, move |number| {
-                let (region, put) = (target.clone(), put(number % ROWS, Durability::SyncWal));
-                async move { drop(region.mutate(vec![put], None).await.expect("put")) }
-            });
-            let put = put.await;
-            puts.add(put, raw_syncs(folder, entry_bytes * writers) * writers as f64);
+            let (mut limit, mut logged, mut put_rate) = (0.0, 0.0, 0.0);
+            let slices = SIDE.as_millis() / SLICE.as_millis();
+            for _ in 0..slices {
+                limit += raw_syncs(&mut raw, entry_bytes * writers) * writers as f64;
+                let (log, cells) = (log.clone(), cells.clone());
+                logged += closed_loop(writers, move |_| {
+                    let ticket = log.submit(&Bytes::from_static(b"region"), SeqNo(1), WRITTEN_MS, None, &cells);
+                    async move { ticket.expect("submit").durable().await.expect("durable") }
+                })
+                .await;
+                let target = region.clone();
+                put_rate += closed_loop(writers, move |number| {
+                    let (region, put) = (target.clone(), put(number % ROWS, Durability::SyncWal));
+                    async move { drop(region.mutate(vec![put], None).await.expect("put")) }
+                })
+                .await;
+            }
+            let slices = slices as f64;
+            entries.add(logged / slices, limit / slices);
+            puts.add(put_rate / slices, limit / slices);
             region.flush().await.expect("flush");
         }
         entries.print();
@@ -205,7 +211,7 @@ async fn read(region: &Arc<Region>, map: &Map) -> [f64; 4] {
         gets += 1;
     }
     let get = f64::from(gets) / begin.elapsed().as_secs_f64();
-    let get_beside = rate(|| {
+    let get_beside = rate(SIDE, || {
         let from = row(numbers.below(ROWS));
         let cells: Vec<Cell> =
             map.range((Bound::Included(from), Bound::Unbounded)).take(COLUMNS).map(|found| found.1.clone()).collect();
@@ -223,7 +229,7 @@ async fn read(region: &Arc<Region>, map: &Map) -> [f64; 4] {
         scanned += rows.len();
     }
     let scan = scanned as f64 / begin.elapsed().as_secs_f64();
-    let scan_beside = rate(|| {
+    let scan_beside = rate(SIDE, || {
         let mut rows = Vec::new();
         let mut cells = Vec::with_capacity(COLUMNS);
         for cell in map.values() {

@@ -179,7 +179,10 @@ async fn logs_have_one_writer(fs: &dyn Filesystem) {
     log.append("def".into()).await.expect("append");
     log.sync().await.expect("sync");
     assert_eq!(log.len(), 6);
-    assert_eq!(all(fs, "l/1").await, "abcdef");
+    assert!(!log.commit("ghi".into(), fs, "l/2").await.expect("commit"));
+    assert_eq!(fs.put_if_absent("l/2", "fence".into()).await.expect("put"), PutOutcome::Created);
+    assert!(log.commit("jkl".into(), fs, "l/2").await.expect("commit"), "the next name is taken");
+    assert_eq!((log.len(), all(fs, "l/1").await), (12, "abcdefghijkl".into()));
 }
 
 async fn listings_show_blobs_and_logs(fs: &dyn Filesystem) {

@@ -143,6 +143,13 @@ pub trait LogWriter: Send + Sync + Debug {
     async fn append(&mut self, data: Bytes) -> Result<()>;
     /// Makes everything appended durable. An error means nothing is known about what was appended since the last one.
     async fn sync(&mut self) -> Result<()>;
+    /// Appends, makes it durable, and only then looks in `fs`, which holds this log, whether the name `next` is taken. What
+    /// [`LogWriter::append`] and [`LogWriter::sync`] say of errors holds; a failed look is one too.
+    async fn commit(&mut self, data: Bytes, fs: &dyn Filesystem, next: &str) -> Result<bool> {
+        self.append(data).await?;
+        self.sync().await?;
+        fs.exists(next).await
+    }
     /// Bytes appended.
     fn len(&self) -> u64;
     /// Whether nothing was appended.

@@ -193,6 +193,7 @@ impl Drop for LocalBlobWriter {
 
 #[derive(Debug)]
 struct LocalLogWriter {
+    root: Arc<PathBuf>,
     file: Arc<File>,
     path: String,
     len: u64,
@@ -211,6 +212,25 @@ impl LogWriter for LocalLogWriter {
     async fn sync(&mut self) -> Result<()> {
         let file = self.file.clone();
         blocking(move || file.sync_data()).await.map_err(|error| Error::io(&self.path, "sync", error))
+    }
+
+    /// One visit to another thread instead of three.
+    async fn commit(&mut self, data: Bytes, _: &dyn Filesystem, next: &str) -> Result<bool> {
+        check_key(next)?;
+        let (file, next, len) = (self.file.clone(), self.root.join(next), data.len() as u64);
+        let done = blocking(move || {
+            (&*file).write_all(&data).map_err(|error| ("append", error))?;
+            file.sync_data().map_err(|error| ("sync", error))?;
+            match fs::metadata(next) {
+                Ok(metadata) => Ok(metadata.is_file()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(("look", error)),
+            }
+        })
+        .await;
+        let taken = done.map_err(|(what, error)| Error::io(&self.path, what, error))?;
+        self.len += len;
+        Ok(taken)
     }
 
     fn len(&self) -> u64 {
@@ -609,6 +629,7 @@ impl Filesystem for LocalFilesystem {
         .await;
         match made {
             Ok(file) => Ok(LogOutcome::Created(Box::new(LocalLogWriter {
+                root: self.root.clone(),
                 file: Arc::new(file),
                 path: path.to_owned(),
                 len: 0,

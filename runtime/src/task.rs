@@ -56,6 +56,49 @@ where
     }))
 }
 
+/// Work that is done where it is awaited and, once begun, comes to its end even if it is dropped: then as a task.
+pub struct ToTheEnd<T: Send + 'static> {
+    name: &'static str,
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    begun: bool,
+}
+
+/// Makes work that comes to its end. Cheaper than a task of its own; but while its future is held and not polled it stands still.
+pub fn to_the_end<T: Send>(name: &'static str, work: impl Future<Output = T> + Send + 'static) -> ToTheEnd<T> {
+    ToTheEnd { name, work: Some(Box::pin(work)), begun: false }
+}
+
+impl<T: Send> Future for ToTheEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<T> {
+        let _watch = Watch(self.name);
+        // Taken out, so that work that panics is not resumed.
+        let mut work = self.work.take().expect("not polled after its end");
+        self.begun = true;
+        let polled = work.as_mut().poll(ctx);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send> Drop for ToTheEnd<T> {
+    fn drop(&mut self) {
+        if let (Some(work), true) = (self.work.take(), self.begun)
+            // Without a runtime nothing that it waits for will come.
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let name = self.name;
+            drop(runtime.spawn(async move {
+                let _watch = Watch(name);
+                work.await
+            }));
+        }
+    }
+}
+
 /// Runs a blocking call on a thread made for it. A panic inside is passed on.
 pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(call).await {
@@ -72,4 +115,36 @@ pub fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Resu
 /// Lets other tasks run.
 pub async fn yield_now() {
     tokio::task::yield_now().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn work_that_began_comes_to_its_end() {
+        let (steps, gate) = (Arc::new(AtomicU32::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+        let make = || {
+            let (steps, gate) = (steps.clone(), gate.clone());
+            to_the_end("steps", async move {
+                steps.fetch_add(1, Ordering::SeqCst);
+                gate.acquire().await.expect("open").forget();
+                steps.fetch_add(10, Ordering::SeqCst)
+            })
+        };
+        drop(make());
+        assert_eq!(steps.load(Ordering::SeqCst), 0, "what never began does not happen");
+        let mut begun = make();
+        assert!((&mut begun).now_or_never().is_none());
+        drop(begun);
+        gate.add_permits(1);
+        while steps.load(Ordering::SeqCst) < 11 {
+            yield_now().await;
+        }
+        gate.add_permits(1);
+        assert_eq!(make().await, 12);
+    }
 }

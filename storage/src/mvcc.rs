@@ -63,6 +63,9 @@ impl Mvcc {
 
     /// Waits until the write is visible.
     pub async fn wait_visible(&self, seqno: SeqNo) {
+        if self.read_point() >= seqno {
+            return;
+        }
         let mut receiver = self.read_point.subscribe();
         // The sender lives in `self`, which outlives the borrow.
         let _ = receiver.wait_for(|read_point| *read_point >= seqno).await;

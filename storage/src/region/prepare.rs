@@ -2,7 +2,7 @@
 //!
 //! Runs under the row's lock. HBase's rules: hbase-wire.md §2.3, §2.6.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -141,18 +141,7 @@ impl Region {
         if let Some(large) = prepared.cells.iter().find(|cell| limit > 0 && cell.bytes().len() > limit) {
             return Err(invalid(format!("cell with size {} exceeds limit of {limit} bytes", large.bytes().len())));
         }
-        // Of equal keys the last one wins; the memtable wants each key once.
-        let mut unique: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-        for (index, cell) in prepared.cells.iter().enumerate() {
-            unique.insert(cell.as_ref().key().as_bytes().to_vec(), index);
-        }
-        if unique.len() < prepared.cells.len() {
-            let mut index = 0;
-            prepared.cells.retain(|cell| {
-                index += 1;
-                unique[cell.as_ref().key().as_bytes()] == index - 1
-            });
-        }
+        drop_repeated(&mut prepared.cells);
         Ok(prepared)
     }
 
@@ -248,6 +237,22 @@ impl Region {
             }
         }
         Ok(())
+    }
+}
+
+/// Of equal keys the last one wins; the memtable wants each key once.
+fn drop_repeated(cells: &mut Vec<Cell>) {
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    order.sort_by(|a, b| cells[*a].as_ref().key().as_bytes().cmp(cells[*b].as_ref().key().as_bytes()));
+    let same = |pair: &&[usize]| cells[pair[0]].as_ref().key().as_bytes() == cells[pair[1]].as_ref().key().as_bytes();
+    // The sort keeps the order of equal ones: each that an equal one follows is repeated.
+    let repeated: BTreeSet<usize> = order.windows(2).filter(same).map(|pair| pair[0]).collect();
+    if !repeated.is_empty() {
+        let mut index = 0;
+        cells.retain(|_| {
+            index += 1;
+            !repeated.contains(&(index - 1))
+        });
     }
 }
 

@@ -7,6 +7,8 @@ use model::mutation::{CheckAndMutate, Durability, Mutation, MutationKind, Nonce}
 use model::query::Get;
 use model::{Cell, SeqNo};
 
+use runtime::task::to_the_end;
+
 use super::Region;
 use super::prepare::Prepared;
 use crate::error::{Result, StorageError};
@@ -25,16 +27,16 @@ pub struct Outcome {
 impl Region {
     /// Mutations of one row, all or none. With a nonce a retry happens once and answers what stands now.
     ///
-    /// The write goes on even if the returned future is dropped.
+    /// Once begun, the write goes on even if the returned future is dropped; a future that is kept must be polled.
     pub async fn mutate(self: &Arc<Self>, mutations: Vec<Mutation>, nonce: Option<Nonce>) -> Result<Outcome> {
         let region = self.clone();
-        spawned(async move { region.write_row(mutations, None, nonce).await }).await
+        to_the_end("write", async move { region.write_row(mutations, None, nonce).await }).await
     }
 
     /// Mutations of one row, if a condition on it holds.
     pub async fn check_and_mutate(self: &Arc<Self>, check: CheckAndMutate, nonce: Option<Nonce>) -> Result<Outcome> {
         let region = self.clone();
-        spawned(async move {
+        to_the_end("write", async move {
             let CheckAndMutate { row, condition, mutations } = check;
             region.check_row(&row)?;
             if mutations.iter().any(|mutation| mutation.row != row) {
@@ -176,13 +178,5 @@ impl Region {
                 store.active.insert(cell.with_seqno(seqno));
             }
         }
-    }
-}
-
-/// Runs a write to its end whether or not the caller waits for it.
-async fn spawned<T: Send + 'static>(write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    match runtime::task::spawn("write", write).await {
-        Ok(result) => result,
-        Err(error) => Err(StorageError::Log(error.to_string(), model::ErrorKind::Unknown)),
     }
 }

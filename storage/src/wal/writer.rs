@@ -340,6 +340,8 @@ impl Committer {
                 self.shared.fenced.store(true, std::sync::atomic::Ordering::Release);
             }
             group.outcome.send_replace(Some(outcome));
+            // Writers that waited for this group run first, so that their next entries share the next sync.
+            runtime::task::yield_now().await;
         }
     }
 
@@ -361,11 +363,7 @@ impl Committer {
                 }
             }
             let before = self.current.as_ref().map_or(0, |segment| segment.acknowledged);
-            let written = match self.write(group).await {
-                Ok(()) => self.look().await,
-                Err(error) => Err(error),
-            };
-            match written {
+            match self.write(group).await {
                 Ok(outcome) => return outcome,
                 Err(error) => {
                     let broken = self.current.take().expect("it was just written to");
@@ -427,8 +425,8 @@ impl Committer {
         Ok(())
     }
 
-    async fn write(&mut self, group: &Group) -> Result<()> {
-        let limit = Duration::from_millis(self.shared.settings.sync_timeout_ms);
+    /// Writes, syncs and then looks: if the next number is taken, somebody fenced this stream before the sync was done.
+    async fn write(&mut self, group: &Group) -> Result<Outcome> {
         let segment = self.current.as_mut().expect("the caller started one");
         {
             // Before the bytes can be durable: a segment is never forgotten for want of bookkeeping.
@@ -441,29 +439,21 @@ impl Committer {
         let place = Place { stream: self.shared.stream, segment: segment.number, offset: segment.acknowledged };
         let frame = format::group(place, segment.acknowledged, &group.payload);
         let range = Range { segment: segment.number, offset: segment.acknowledged, len: frame.len() as u32 };
-        let done = async {
-            segment.writer.append(frame).await?;
-            segment.writer.sync().await
-        };
-        match within(&*self.shared.runtime.clock, limit, done).await {
+        let next = segment_path(self.shared.stream, segment.number + 1);
+        let limit = Duration::from_millis(self.shared.settings.sync_timeout_ms);
+        let done = segment.writer.commit(frame, &*self.shared.fs, &next);
+        let taken = match within(&*self.shared.runtime.clock, limit, done).await {
             Some(done) => done?,
             None => return Err(StorageError::Log("the sync timed out".to_owned(), ErrorKind::Unavailable)),
-        }
+        };
         segment.acknowledged = segment.writer.len();
+        if taken {
+            return Ok(Outcome::Fenced);
+        }
         for (region, (min, max)) in &group.regions {
             segment.index.add(region, *min, *max, range);
         }
-        Ok(())
-    }
-
-    /// The look after the sync: if the next number is taken, somebody fenced this stream before the sync was done.
-    async fn look(&mut self) -> Result<Outcome> {
-        let (number, acknowledged) = self.current.as_ref().map(|s| (s.number, s.acknowledged)).expect("just written");
-        let next = segment_path(self.shared.stream, number + 1);
-        if self.timed(self.shared.fs.exists(&next)).await? {
-            return Ok(Outcome::Fenced);
-        }
-        if acknowledged >= self.shared.settings.segment_bytes {
+        if segment.acknowledged >= self.shared.settings.segment_bytes {
             self.seal().await;
         }
         Ok(Outcome::Durable)

@@ -40,7 +40,28 @@ pub struct RegionLocation {
     pub seqnum: u64,
 }
 
-/// Administers a cluster. Cheap to clone.
+/// Administers a cluster. Cheap to clone; made by [`Connection::admin`](crate::Connection::admin).
+///
+/// A schema change is sent within the connection's timeout; once the master has accepted it, the method waits for its end
+/// within [`procedure_timeout`](crate::ConnectionBuilder::procedure_timeout). A change that was accepted goes on even if nobody waits.
+///
+/// ```no_run
+/// # use ferrobase_client as client;
+/// # use client::split::{SplitAlgorithm, split_keys};
+/// # use model::schema::{FamilyDescriptor, TableDescriptor};
+/// # async fn example(connection: client::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// let admin = connection.admin();
+/// let table = TableDescriptor::new("events".parse()?)
+///     .with_family(FamilyDescriptor::new("d").with("VERSIONS", "1").with("COMPRESSION", "ZSTD"));
+/// admin.create_table(&table, &split_keys(SplitAlgorithm::HexString, 16)?).await?;
+/// for region in admin.regions(&table.name).await? {
+///     println!("{} on {}", region.info, region.server);
+/// }
+/// admin.disable_table(&table.name).await?;
+/// admin.delete_table(&table.name).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Admin {
     cluster: Arc<Cluster>,

@@ -123,7 +123,19 @@ fn addresses(text: &str) -> Result<Vec<String>, String> {
     if list.is_empty() { Err("no bootstrap address was given".to_owned()) } else { Ok(list) }
 }
 
-/// A connection to a cluster. Clones share everything.
+/// A connection to a cluster. Clones share everything: sockets, and what is known of where regions are. A program needs one.
+///
+/// ```no_run
+/// # use ferrobase_client as client;
+/// # async fn example() -> client::Result<()> {
+/// let connection = client::Connection::builder("node1:16000,node2:16000")
+///     .timeout(std::time::Duration::from_secs(10))
+///     .open()
+///     .await?;
+/// println!("connected to cluster {}", connection.cluster_id());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Connection {
     cluster: Arc<Cluster>,

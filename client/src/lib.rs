@@ -8,6 +8,43 @@
 //! - Batches, buffers and scans hold a bounded number of bytes.
 //!
 //! Not here: messages and transports (`protocol`), anything that is stored.
+//!
+//! ```no_run
+//! # use ferrobase_client as client;
+//! use client::Connection;
+//! use model::mutation::Mutation;
+//! use model::query::{Get, Scan};
+//! use model::schema::{FamilyDescriptor, TableDescriptor};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let connection = Connection::builder("localhost:16000").open().await?;
+//! let cities = TableDescriptor::new("cities".parse()?).with_family(FamilyDescriptor::new("info"));
+//! connection.admin().create_table(&cities, &[]).await?;
+//!
+//! let table = connection.table(cities.name.clone());
+//! table.mutate(Mutation::put("lisbon").cell("info", "river", "Tejo")?).await?;
+//! let lisbon = table.get(&Get::new("lisbon")).await?;
+//! assert_eq!(lisbon.value("info", "river").as_deref(), Some(&b"Tejo"[..]));
+//!
+//! let mut rows = table.scan(Scan::default().with_prefix("l"));
+//! while let Some(row) = rows.next_row().await? {
+//!     println!("{} cells", row.cells.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/client_tour.rs` shows everything else.
+//!
+//! # Retries
+//!
+//! An operation is tried again while that can help and its deadline ([`ConnectionBuilder::timeout`]) allows: after
+//! connections that fail, regions that moved, servers that are busy, answers that are lost. Pauses grow and are scattered.
+//! What cannot succeed (no such table, no such family, a table out of service, a cell that is too large) fails at once. A put
+//! whose answer was lost may be done twice, which only shows as one more version; increments, appends, conditions and
+//! schema changes carry a number by which servers tell a repetition from a new call.
+
+#![warn(missing_docs)]
 
 pub mod admin;
 pub mod batch;

@@ -4,6 +4,17 @@ use bytes::Bytes;
 use model::Cell;
 
 /// The cells of one row, or of a part of it.
+///
+/// ```
+/// # use ferrobase_client::Row;
+/// # use model::Cell;
+/// # let cells = vec![Cell::put(b"row", b"f", b"name", 7, b"value")?];
+/// let row = Row { cells, ..Row::default() };
+/// assert_eq!(row.row(), Some(&b"row"[..]));
+/// assert_eq!(row.value("f", "name").as_deref(), Some(&b"value"[..]));
+/// assert_eq!(row.value("f", "other"), None);
+/// # Ok::<(), model::CellError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     /// In HBase's order: families and qualifiers ascending, newest first.

@@ -45,6 +45,13 @@ impl std::str::FromStr for SplitAlgorithm {
 
 /// The keys that cut a table into so many regions.
 ///
+/// ```
+/// # use ferrobase_client::split::{SplitAlgorithm, split_keys};
+/// let keys = split_keys(SplitAlgorithm::HexString, 4)?;
+/// assert_eq!(keys, ["40000000", "80000000", "c0000000"]);
+/// # Ok::<(), ferrobase_client::split::SplitError>(())
+/// ```
+///
 /// # Errors
 /// Fewer than 2 regions or more than [`REGIONS_MAX`].
 pub fn split_keys(algorithm: SplitAlgorithm, regions: u32) -> Result<Vec<Bytes>, SplitError> {

@@ -22,7 +22,10 @@ use crate::retry::Retry;
 use crate::row::Row;
 use crate::scan::RowStream;
 
-/// A table. Cheap to clone.
+/// A table. Cheap to clone; made by [`Connection::table`](crate::Connection::table).
+///
+/// Methods that change something answer once the change is as durable as its
+/// [`Durability`](model::mutation::Durability) asks.
 #[derive(Clone, Debug)]
 pub struct Table {
     cluster: Arc<Cluster>,
@@ -98,18 +101,39 @@ impl Table {
     }
 
     /// Reads a row; one that does not exist is empty.
+    ///
+    /// ```no_run
+    /// # use model::query::Get;
+    /// # async fn example(table: ferrobase_client::Table) -> ferrobase_client::Result<()> {
+    /// let row = table.get(&Get::new("row").with_column("f", "q").with_versions(3)).await?;
+    /// for cell in &row.cells {
+    ///     println!("{} {:?}", cell.timestamp(), cell.value());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// NotFound for a table or family that does not exist, Conflict for a table out of service; else the cluster did not
+    /// answer in time.
     pub async fn get(&self, get: &Get) -> Result<Row> {
         Ok(self.get_result("get", get_to(get), &get.row).await?.1)
     }
 
     /// Reads rows, those of one server with one call; the answers stand in the order of the gets.
+    ///
+    /// # Errors
+    /// The first get that failed, as of [`Table::get`].
     pub async fn get_all(&self, gets: &[Get]) -> Result<Vec<Row>> {
         let actions = gets.iter().cloned().map(Action::Get).collect();
         let answers = Batch::new(&self.cluster, &self.name, "get", actions).run().await;
         answers.into_iter().map(|answer| answer.map(|answer| answer.row)).collect()
     }
 
-    /// Whether the get would find a cell.
+    /// Whether the get would find a cell. No cells travel.
+    ///
+    /// # Errors
+    /// As [`Table::get`].
     pub async fn exists(&self, get: &Get) -> Result<bool> {
         let message = pb::Get { existence_only: Some(true), ..get_to(get) };
         let (exists, row) = self.get_result("exists", message, &get.row).await?;
@@ -117,6 +141,21 @@ impl Table {
     }
 
     /// Changes a row. Increments and appends give back the new cells if the mutation asks for them.
+    ///
+    /// ```no_run
+    /// # use model::mutation::Mutation;
+    /// # async fn example(table: ferrobase_client::Table) -> Result<(), Box<dyn std::error::Error>> {
+    /// table.mutate(Mutation::put("row").cell("f", "name", "value")?).await?;
+    /// let row = table.mutate(Mutation::increment("row").amount("f", "visits", 1)?).await?;
+    /// println!("{:?}", row.value("f", "visits"));
+    /// table.mutate(Mutation::delete("row").column("f", "name")?).await?;
+    /// table.mutate(Mutation::delete("row")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Table::get`]; Invalid for what a cell or a counter cannot be; Unknown if it may have happened.
     pub async fn mutate(&self, mutation: Mutation) -> Result<Row> {
         let operation = name_of(mutation.kind);
         let mut block = BytesMut::new();
@@ -155,6 +194,17 @@ impl Table {
 
     /// Changes rows, those of one server with one call. Each mutation succeeds or fails by itself, and the answers
     /// stand in their order; mutations of one row happen in their order, unless some of them had to be tried again.
+    ///
+    /// ```no_run
+    /// # use model::mutation::Mutation;
+    /// # async fn example(table: ferrobase_client::Table, puts: Vec<Mutation>) {
+    /// for (n, answer) in table.mutate_all(puts).await.into_iter().enumerate() {
+    ///     if let Err(error) = answer {
+    ///         println!("mutation {n}: {error}");
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub async fn mutate_all(&self, mutations: Vec<Mutation>) -> Vec<Result<Row>> {
         let actions = mutations.into_iter().map(Action::Mutation).collect();
         let answers = Batch::new(&self.cluster, &self.name, "batch", actions).run().await;
@@ -181,6 +231,19 @@ impl Table {
 
     /// Changes a row if a condition holds. Tells whether it did, and gives back the new cells of increments and appends.
     ///
+    /// ```no_run
+    /// # use model::mutation::{CheckAndMutate, Condition, Mutation};
+    /// # async fn example(table: ferrobase_client::Table) -> Result<(), Box<dyn std::error::Error>> {
+    /// let check = CheckAndMutate {
+    ///     row: "lock".into(),
+    ///     condition: Condition::missing("f", "owner"),
+    ///     mutations: vec![Mutation::put("lock").cell("f", "owner", "me")?],
+    /// };
+    /// let (mine, _) = table.check_and_mutate(check).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`Table::mutate_row`].
     pub async fn check_and_mutate(&self, check: CheckAndMutate) -> Result<(bool, Row)> {
@@ -198,6 +261,22 @@ impl Table {
     }
 
     /// Reads a range of rows. Nothing is sent before the first row is asked for.
+    ///
+    /// ```no_run
+    /// # use futures::TryStreamExt;
+    /// # use model::query::Scan;
+    /// # async fn example(table: ferrobase_client::Table) -> ferrobase_client::Result<()> {
+    /// // One by one …
+    /// let mut rows = table.scan(Scan::between("a", "m"));
+    /// while let Some(row) = rows.next_row().await? {
+    ///     println!("{:?}", row.row());
+    /// }
+    /// // … or as a stream.
+    /// let backwards = Scan { reversed: true, limit: Some(10), ..Scan::default() };
+    /// let last_ten: Vec<_> = table.scan(backwards).try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn scan(&self, scan: Scan) -> RowStream {
         let subject = Subject::new("scan", Effect::Read).table(&self.name);
         RowStream::new(self.cluster.clone(), subject, self.name.clone(), scan)

@@ -2,6 +2,7 @@
 //!
 //! `tests/client` has the same client against real servers.
 
+mod allocations;
 mod batches;
 mod buffers;
 mod locations;

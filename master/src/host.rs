@@ -2,6 +2,7 @@
 //!
 //! Always true: META is read and written as any client would, by calls.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -122,6 +123,14 @@ impl Host {
             let number_of_rows = Some(META_PAGE);
             request = pb::ScanRequest { scanner_id: Some(scanner_id), number_of_rows, ..pb::ScanRequest::default() };
         }
+    }
+
+    /// Encoded names of the regions that are open.
+    pub async fn online(&self) -> Result<HashSet<String>> {
+        let reply = self.service.call(Call::new(ADMIN, "GetOnlineRegion", &pb::GetOnlineRegionRequest {})).await?;
+        let answer: pb::GetOnlineRegionResponse = reply.decode()?;
+        let encoded = |region| Ok(schema::region_info_from(region)?.encoded_name());
+        answer.region_info.iter().map(encoded).collect()
     }
 
     /// What the server says of its regions.

@@ -44,6 +44,7 @@ pub struct MasterContext {
 /// A region that the region server holds open for us.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opened {
+    pub epoch: u64,
     pub seqnum: u64,
     /// Whether META says so.
     pub in_meta: bool,
@@ -64,6 +65,14 @@ pub(crate) struct Procedures {
     pub by_nonce: HashMap<(u64, u64), u64>,
     /// Procedures whose first write failed and may show after a restart.
     pub cancelled: BTreeSet<u64>,
+}
+
+/// Requests each second, as of the last time that somebody asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rate {
+    pub at: Duration,
+    pub requests: u64,
+    pub per_second: u64,
 }
 
 /// The master. Answers `MasterService` and `ClientMetaService`.
@@ -90,6 +99,7 @@ pub struct Master {
     /// Whether regions of enabled tables may be closed because they did not open.
     pub(crate) missing: AtomicBool,
     pub(crate) balancer: AtomicBool,
+    pub(crate) rate: Mutex<Rate>,
     /// Requests that wait for a lock.
     pub(crate) waiting: AtomicU64,
     pub(crate) shutdown: Shutdown,

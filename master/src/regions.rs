@@ -108,7 +108,7 @@ impl Master {
             asked += 1;
             match self.host.open(info, table_id, epoch, descriptor).await {
                 Ok(seqnum) => {
-                    let opened = Opened { seqnum, in_meta: false };
+                    let opened = Opened { epoch, seqnum, in_meta: false };
                     self.open.lock().insert(info.encoded_name(), opened);
                     return Ok(opened);
                 }
@@ -117,6 +117,23 @@ impl Master {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Finds regions that the region server has lost; they are opened again.
+    pub(crate) async fn look_for_lost(&self) -> Result<()> {
+        let known: Vec<(String, u64)> =
+            self.open.lock().iter().map(|(encoded, opened)| (encoded.clone(), opened.epoch)).collect();
+        let online = self.host.online().await?;
+        let mut open = self.open.lock();
+        for (encoded, epoch) in known {
+            // What was opened anew since is another opening.
+            if !online.contains(&encoded) && open.get(&encoded).is_some_and(|opened| opened.epoch == epoch) {
+                tracing::warn!(region = encoded, "the region server has lost a region");
+                open.remove(&encoded);
+                self.missing.store(true, Ordering::Release);
+            }
+        }
+        Ok(())
     }
 
     /// Hands a changed descriptor to the regions that are open; those that turn out not to be are forgotten here.
@@ -193,6 +210,18 @@ impl Master {
         self.host.close(&encoded).await?;
         self.open.lock().remove(&encoded);
         Ok(())
+    }
+
+    /// Flushes regions, many at a time; those that are not open have nothing to flush.
+    pub(crate) async fn flush_regions(&self, regions: &[RegionInfo]) -> Result<()> {
+        futures::stream::iter(regions.iter().map(Ok))
+            .try_for_each_concurrent(PARALLEL, |info| async move {
+                match self.host.flush(info).await {
+                    Err(error) if error.kind == ErrorKind::NotServing => Ok(()),
+                    flushed => Ok(flushed?),
+                }
+            })
+            .await
     }
 
     /// Reads a region's manifest.

@@ -46,6 +46,32 @@ fn wrong(error: impl std::fmt::Display) -> RpcError {
     RpcError::invalid(error.to_string())
 }
 
+/// Refuses what would be promised and not kept.
+fn check_supported(table: &TableDescriptor) -> Result<()> {
+    table.validate().map_err(wrong)?;
+    let no = |what: &str, key: &str, advice: &str| {
+        Err(wrong(format!("{what} not supported; {advice}. table=`{}`, key=`{key}`", table.name)))
+    };
+    for (key, value) in &table.attributes {
+        let upper = key.to_ascii_uppercase();
+        if upper.starts_with("COPROCESSOR$") {
+            return no("coprocessors are", key, "leave the attribute out");
+        }
+        if upper == "REGION_REPLICATION" && **value != *b"1" {
+            return no("region replicas are", key, "set it to 1 or leave it out");
+        }
+    }
+    for family in table.families.values() {
+        if let Some(value) = family.attributes.get("ENCRYPTION")
+            && !value.is_empty()
+            && !value.eq_ignore_ascii_case(b"NONE")
+        {
+            return no("encryption is", "ENCRYPTION", "leave the attribute out and encrypt the disk");
+        }
+    }
+    Ok(())
+}
+
 /// Sorts split keys and refuses useless ones.
 fn check_splits(table: &TableName, mut splits: Vec<Bytes>) -> Result<Vec<Bytes>> {
     if splits.len() >= REGIONS_MAX {
@@ -101,7 +127,7 @@ fn changed(table: &TableDescriptor, change: Change) -> Result<TableDescriptor> {
             }
         }
     }
-    next.validate().map_err(wrong)?;
+    check_supported(&next)?;
     Ok(next)
 }
 
@@ -121,7 +147,7 @@ impl Master {
         splits: Vec<Bytes>,
         origin: Origin,
     ) -> Result<u64> {
-        descriptor.validate().map_err(wrong)?;
+        check_supported(&descriptor)?;
         let table = descriptor.name.clone();
         let splits = check_splits(&table, splits)?;
         if table.is_meta() {

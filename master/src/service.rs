@@ -162,6 +162,7 @@ impl Master {
                 Reply::new(&self.procedure_result(request.proc_id))
             }
             "GetProcedures" => Reply::new(&pb::GetProceduresResponse { procedure: self.procedures() }),
+            "GetLocks" => Reply::new(&pb::GetLocksResponse { lock: self.locks() }),
             "AbortProcedure" => {
                 // A change that is under way is finished or gives up by itself.
                 Reply::new(&pb::AbortProcedureResponse { is_procedure_aborted: false })

@@ -51,10 +51,13 @@ const META_TRIES_MAX: usize = 5;
 const META_PAUSE: Duration = Duration::from_millis(20);
 /// Between two looks at what needs mending.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two looks at who leads.
-const LOOK: Duration = Duration::from_secs(10);
+/// Between two looks at who leads and what the region server holds.
+const LOOK: Duration = Duration::from_secs(5);
 /// Tables mended at a time.
 const MENDED_TOGETHER: usize = 8;
+/// Between two rounds of collection; the first comes soon after the start.
+const COLLECT: Duration = Duration::from_secs(60 * 60);
+const COLLECT_FIRST: Duration = Duration::from_secs(60);
 /// Memory of the master region at which it goes to files.
 const JOURNAL_BYTES: u64 = 4 << 20;
 /// How long a closing master waits for the steps that run.
@@ -90,6 +93,7 @@ impl Master {
             meta_ms: AtomicI64::new(0),
             missing: AtomicBool::new(false),
             balancer: AtomicBool::new(true),
+            rate: Mutex::default(),
             waiting: AtomicU64::new(0),
             shutdown: Shutdown::new(),
             replaced: AtomicBool::new(false),
@@ -220,7 +224,7 @@ impl Master {
         let (me, shutdown, clock) = (self.me.clone(), self.shutdown.clone(), self.ctx.runtime.clock.clone());
         let work = async move {
             let (mut looked, mut mended, mut backoff) = (clock.monotonic(), clock.monotonic(), Backoff::new(TICK));
-            let mut pause = Duration::ZERO;
+            let (mut pause, mut collect_at) = (Duration::ZERO, clock.monotonic() + COLLECT_FIRST);
             while within(&*clock, TICK, shutdown.wait()).await.is_none() {
                 let Some(master) = me.upgrade() else { return };
                 if master.ctx.log.is_fenced() {
@@ -239,8 +243,12 @@ impl Master {
                         return master.stop_as_replaced(&"the leader's register names another");
                     }
                     if let Err(error) = master.sweep().await {
-                        tracing::warn!(%error, "old procedures were not swept");
+                        tracing::warn!(%error, "not all was looked after; again later");
                     }
+                }
+                if now >= collect_at {
+                    collect_at = now + COLLECT;
+                    master.collect().await;
                 }
             }
         };
@@ -248,8 +256,22 @@ impl Master {
     }
 
     async fn sweep(&self) -> Result<()> {
+        self.look_for_lost().await?;
         self.forget_finished().await?;
-        Ok(self.journal.tidy(JOURNAL_BYTES, false).await?)
+        Ok(self.journal.tidy(&self.ctx.log, JOURNAL_BYTES).await?)
+    }
+
+    /// Deletes logs that no region needs, and what the master region has left lying about.
+    async fn collect(&self) {
+        match storage::collect::streams(&self.ctx.fs).await {
+            Ok(done) => {
+                tracing::info!(released = done.released, files = done.files, bytes = done.bytes, "logs collected")
+            }
+            Err(error) => tracing::warn!(%error, "logs were not collected"),
+        }
+        if let Err(error) = self.journal.collect().await {
+            tracing::warn!(%error, "the master region's folder was not collected");
+        }
     }
 
     /// Opens what should be open and is not, of all tables that nobody changes right now.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::ErrorKind;
 use model::filter::{Comparator, Compare};
@@ -14,7 +15,7 @@ use protocol::service::RpcError;
 use protocol::status::{ClusterStatus, RegionCounts, RegionLoad, ServerLoad, Transition, region_load_from};
 
 use crate::head::HeadState;
-use crate::master::Master;
+use crate::master::{Master, Rate};
 use crate::procedure::{Kind, Outcome, Record};
 use crate::refusal::namespace_not_found;
 use crate::tables::Table;
@@ -184,11 +185,9 @@ impl Master {
         }
     }
 
-    /// Procedures that run or ended lately.
-    pub(crate) fn procedures(&self) -> Vec<pb::Procedure> {
-        let procedures = self.procedures.lock();
-        let all = procedures.by_id.values().map(|known| &known.record);
-        let procedure = |record: &Record| pb::Procedure {
+    /// A procedure as `list_procedures` shows it.
+    fn described(&self, record: &Record) -> pb::Procedure {
+        pb::Procedure {
             class_name: format!("org.apache.hadoop.hbase.master.procedure.{}", record.kind.class()),
             proc_id: record.id,
             submitted_time: milliseconds(record.submitted_ms),
@@ -203,8 +202,33 @@ impl Master {
             nonce_group: Some(record.nonce_group),
             nonce: Some(record.nonce),
             ..pb::Procedure::default()
+        }
+    }
+
+    /// Procedures that run or ended lately.
+    pub(crate) fn procedures(&self) -> Vec<pb::Procedure> {
+        let procedures = self.procedures.lock();
+        procedures.by_id.values().map(|known| self.described(&known.record)).collect()
+    }
+
+    /// What is locked, and by which procedure.
+    pub(crate) fn locks(&self) -> Vec<pb::LockedResource> {
+        let procedures = self.procedures.lock();
+        let running = procedures.by_id.values().map(|known| &known.record).filter(|record| !record.is_finished());
+        let lock = |record: &Record| {
+            let (kind, name) = match record.table() {
+                Some(table) => (pb::LockedResourceType::Table, table.to_string()),
+                None => (pb::LockedResourceType::Namespace, record.namespace.clone()),
+            };
+            pb::LockedResource {
+                resource_type: kind.into(),
+                resource_name: Some(name),
+                lock_type: pb::LockType::Exclusive.into(),
+                exclusive_lock_owner_procedure: Some(self.described(record)),
+                ..pb::LockedResource::default()
+            }
         };
-        all.map(procedure).collect()
+        running.map(lock).collect()
     }
 
     /// How the cluster does.
@@ -219,6 +243,7 @@ impl Master {
             }
         };
         server.requests = server.regions.iter().map(|region| region.reads.saturating_add(region.writes)).sum();
+        server.requests_per_second = self.requests_per_second(server.requests);
         let memory = |bytes: u64| u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         server.memory_mb = memory(self.ctx.budget.used().saturating_add(self.ctx.cache.bytes()));
         server.memory_max_mb = memory(self.ctx.budget.limit());
@@ -236,6 +261,18 @@ impl Master {
             tables: counts,
             ..ClusterStatus::default()
         }
+    }
+
+    /// Over the time since it was asked last, a second at least.
+    fn requests_per_second(&self, requests: u64) -> u64 {
+        let now = self.ctx.runtime.clock.monotonic();
+        let mut rate = self.rate.lock();
+        if now.saturating_sub(rate.at) >= Duration::from_secs(1) {
+            let passed = now.saturating_sub(rate.at).as_secs_f64();
+            let more = if rate.at.is_zero() { 0 } else { requests.saturating_sub(rate.requests) };
+            *rate = Rate { at: now, requests, per_second: (more as f64 / passed).round() as u64 };
+        }
+        rate.per_second
     }
 
     fn open_names(&self, tables: &[Arc<Table>]) -> Vec<RegionLoad> {

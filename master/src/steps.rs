@@ -320,13 +320,7 @@ impl Master {
     async fn step_flush(&self, record: &Record) -> Result<Next> {
         let before = plan(record, &record.before)?;
         self.open_regions(openings(&record.table_id, &before.descriptor, &before.regions)).await?;
-        for info in &before.regions {
-            match self.host.flush(info).await {
-                Ok(()) => {}
-                Err(error) if error.kind == ErrorKind::NotServing => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.flush_regions(&before.regions).await?;
         Ok(Next::End(Vec::new()))
     }
 

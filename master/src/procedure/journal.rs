@@ -6,9 +6,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
 use model::{Cell, CellType};
+use storage::collect::Collected;
 use storage::error::Result;
 use storage::read::Limits;
 use storage::region::Region;
+use storage::wal::Log;
 
 use super::record::Record;
 
@@ -70,14 +72,19 @@ impl Journal {
         Ok(records)
     }
 
-    /// Writes the rows to files if there is enough in memory, or anything at all and `anyway`.
-    pub async fn tidy(&self, bytes: u64, anyway: bool) -> Result<()> {
-        let held = self.region.memtable_bytes();
-        if held >= bytes || (anyway && held > 0) {
+    /// Writes the rows to files if they are many or keep old logs alive.
+    pub async fn tidy(&self, log: &Log, bytes: u64) -> Result<()> {
+        let keeps_old_log = || log.oldest_regions().contains(self.region.log_name());
+        if self.region.memtable_bytes() >= bytes || keeps_old_log() || self.region.old_streams().await > 0 {
             self.region.flush().await?;
             self.region.compact(false).await?;
         }
         Ok(())
+    }
+
+    /// Deletes what earlier openings left in the region's folder.
+    pub async fn collect(&self) -> Result<Collected> {
+        self.region.collect().await
     }
 
     /// Flushes and gives the master region up.

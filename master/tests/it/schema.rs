@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use filesystem::Filesystem;
+use filesystem::local::LocalFilesystem;
 use filesystem::memory::MemoryFilesystem;
 
 use model::schema::FamilyDescriptor;
@@ -132,6 +133,14 @@ async fn bad_tables_are_refused_with_a_reason() {
     );
     let zero = described("t").with_family(FamilyDescriptor::new("f").with("VERSIONS", "0"));
     refused(admin.create_table(&zero, &[]).await, "DoNotRetryIOException", "VERSIONS");
+    let mut replicated = described("t");
+    replicated.attributes.insert("REGION_REPLICATION".to_owned(), "2".into());
+    refused(admin.create_table(&replicated, &[]).await, "DoNotRetryIOException", "region replicas are not supported");
+    let mut observed = described("t");
+    observed.attributes.insert("coprocessor$1".to_owned(), "|a.B|1|".into());
+    refused(admin.create_table(&observed, &[]).await, "DoNotRetryIOException", "coprocessors are not supported");
+    let secret = described("t").with_family(FamilyDescriptor::new("f").with("ENCRYPTION", "AES"));
+    refused(admin.create_table(&secret, &[]).await, "DoNotRetryIOException", "encryption is not supported");
     assert_eq!(admin.tables(None).await.expect("list"), []);
 }
 
@@ -240,8 +249,17 @@ async fn an_altered_table_serves_what_it_has_now() {
 }
 
 #[tokio::test]
-async fn many_regions_open_quickly_after_a_restart() {
-    let cluster = Cluster::start(memory()).await;
+async fn many_regions_open_after_a_restart() {
+    let folder = tempfile::tempdir().expect("folder");
+    let random = runtime::Runtime::system().random;
+    let local: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(folder.path(), random).expect("root"));
+    for fs in [memory(), local] {
+        many_regions(fs).await;
+    }
+}
+
+async fn many_regions(fs: Arc<dyn Filesystem>) {
+    let cluster = Cluster::start(fs).await;
     let splits: Vec<_> = (1..200).map(|i| bytes::Bytes::from(format!("{i:03}"))).collect();
     cluster.admin().await.create_table(&described("t"), &splits).await.expect("create");
     let fs = cluster.close().await;
@@ -252,4 +270,9 @@ async fn many_regions_open_quickly_after_a_restart() {
     let status = cluster.admin().await.cluster_status().await.expect("status");
     assert_eq!(status.regions(), 201);
     println!("start with 200 regions: {took:?}");
+    let fs = cluster.fs.clone();
+    let start = std::time::Instant::now();
+    let cluster = Cluster::start(fs).await;
+    println!("start with 200 regions after a crash: {:?}", start.elapsed());
+    assert_eq!(cluster.served().await.len(), 200);
 }

@@ -43,6 +43,8 @@ async fn readers_and_writers_of_a_changing_table_get_answers_or_clear_errors() {
             let mut turn = 0;
             while !done.load(Ordering::Acquire) {
                 turn += 1;
+                // Reads from memory never wait; without this they would keep the others from running.
+                tokio::task::yield_now().await;
                 let row = ["a", "h", "z"][turn % 3];
                 let answer = match client {
                     0 => table.mutate(put(row, "1")).await.map(drop),
@@ -195,6 +197,9 @@ async fn a_change_that_is_stuck_stops_no_other_table() {
         answer.decode::<pb::GetProcedureResultResponse>().expect("answer").state()
     };
     assert_eq!(state().await, State::Running);
+    let locks = cluster.service.call(Call::new(MASTER, "GetLocks", &())).await.expect("answer");
+    let locks = locks.decode::<pb::GetLocksResponse>().expect("answer").lock;
+    assert_eq!(locks.iter().map(|lock| lock.resource_name()).collect::<Vec<_>>(), ["a"]);
     // A second change of the same table waits no longer than its caller.
     let enable = pb::EnableTableRequest { table_name: table_name_to(&name("a")), ..Default::default() };
     let call = Call { timeout: Some(Duration::from_millis(20)), ..Call::new(MASTER, "EnableTable", &enable) };
@@ -205,4 +210,23 @@ async fn a_change_that_is_stuck_stops_no_other_table() {
     assert_eq!(state().await, State::Finished);
     admin.enable_table(&name("a")).await.expect("enable");
     assert_eq!(rows(&cluster.table("a").await).await, []);
+}
+
+#[tokio::test]
+async fn a_region_that_the_region_server_lost_is_opened_again() {
+    let cluster = cluster().await;
+    cluster.admin().await.create_table(&described("t"), &keys(&["m"])).await.expect("create");
+    let table = cluster.table("t").await;
+    put_all(&table, vec![put("a", "1"), put("z", "2")]).await;
+    let lost = cluster.served().await.pop_first().expect("a region");
+    // An order that nobody but a master should give.
+    let order = CloseRegionOrder { master_epoch: 1, encoded_name: lost };
+    cluster.service.call(Call::new(protocol::service::HOST, "CloseRegion", &order)).await.expect("closes");
+    let back = async {
+        while cluster.served().await.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, back).await.expect("comes back");
+    assert_eq!(rows(&table).await.len(), 2);
 }

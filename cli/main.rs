@@ -3,6 +3,7 @@
 mod arguments;
 mod bench;
 mod command;
+mod connect;
 mod failure;
 mod http;
 mod inspect;

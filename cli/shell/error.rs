@@ -59,8 +59,11 @@ pub fn message(failure: &Failure, subject: &str) -> String {
     match error.class() {
         "TableNotFoundException" => format!("Unknown table {subject}!"),
         "TableExistsException" => format!("Table already exists: {subject}!"),
-        "NamespaceNotFoundException" if !error.message().is_empty() => format!("Unknown namespace {subject}!"),
+        "NamespaceNotFoundException" if !error.message().is_empty() => {
+            format!("Unknown namespace {}!", subject.split(':').next().unwrap_or(subject))
+        }
         "NamespaceExistException" => format!("Namespace already exists: {subject}!"),
+        "TableNotEnabledException" => format!("Table {subject} is disabled!"),
         _ => error.to_string(),
     }
 }

@@ -33,6 +33,7 @@ use std::time::Duration;
 use client::Connection;
 
 use crate::arguments::Global;
+use crate::connect;
 use crate::failure::Failure;
 use context::{Consent, Context};
 use input::{Lines, Nobody, Piped, Terminal};
@@ -45,7 +46,7 @@ pub struct Flags {
     /// Script to run; without it, -c or piped input a person is asked
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Where the cluster answers: host:port[,host:port…]
+    /// The cluster: host:port[,host:port…], or the data folder of a running server
     #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
     pub connect: String,
     /// Longest time that one operation may take, with all its attempts
@@ -64,8 +65,6 @@ pub struct Flags {
 
 /// Largest script that is read.
 const SCRIPT_MAX: u64 = 1 << 30;
-/// Longest wait for a cluster at the start.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// What a session reads.
 enum Input {
@@ -83,7 +82,7 @@ enum Input {
 /// 1 for the first command that failed, 2 for a script that cannot be read, 4 if the cluster cannot be reached.
 pub fn run(flags: &Flags, global: &Global, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
     let input = input_of(flags)?;
-    let connection = runtime.block_on(connect(flags))?;
+    let connection = runtime.block_on(connect::open(&flags.connect, flags.timeout))?;
     let interactive = matches!(input, Input::Terminal);
     let stdout = io::stdout();
     if interactive && !global.quiet {
@@ -158,24 +157,6 @@ fn input_of(flags: &Flags) -> Result<Input, Failure> {
         return Ok(Input::Texts(texts.collect()));
     }
     if flags.noninteractive || !io::stdin().is_terminal() { Ok(Input::Piped) } else { Ok(Input::Terminal) }
-}
-
-async fn connect(flags: &Flags) -> Result<Connection, Failure> {
-    let address = &flags.connect;
-    let hint = "is a server running there? `ferrobase standalone` starts one; --connect names another";
-    let unreachable =
-        |why: &dyn std::fmt::Display| Failure { code: 4, message: format!("cannot reach {address}: {why}; {hint}") };
-    let system = runtime::Runtime::system();
-    let open = Connection::builder(address).timeout(flags.timeout).open();
-    let limit = flags.timeout.min(CONNECT_MAX);
-    match runtime::clock::within(&*system.clock, limit, open).await {
-        Some(Ok(connection)) => Ok(connection),
-        Some(Err(error)) if error.kind() == model::ErrorKind::Invalid => {
-            Err(Failure::usage(format!("--connect: {}", error.message())))
-        }
-        Some(Err(error)) => Err(unreachable(&error.message())),
-        None => Err(unreachable(&format!("no answer within {} s", limit.as_secs()))),
-    }
 }
 
 /// Characters in a line of the terminal that standard output is; `None` if it is none.

@@ -234,8 +234,8 @@ pub async fn get(context: &mut Context<'_>, mut arguments: Arguments) -> Result<
     select(&mut get.selection, &mut look, &mut options)?;
     options.done(&GET_OPTIONS)?;
     add_columns(&mut get.selection, &mut look, &Value::Array(columns))?;
-    let row = context.table(&table).get(&get).await?;
     context.printer.header("COLUMN", "CELL")?;
+    let row = context.table(&table).get(&get).await?;
     for cell in &row.cells {
         if context.printer.is_table() {
             context.printer.row(&look.column(cell)?, &look.cell(cell)?)?;
@@ -335,9 +335,13 @@ pub async fn scan(context: &mut Context<'_>, mut arguments: Arguments) -> Result
     }
     options.done(&SCAN_OPTIONS)?;
     context.printer.header("ROW", "COLUMN+CELL")?;
+    // As in HBase, LIMIT counts results, of which BATCH makes several from one row.
+    let most = scan.limit.map_or(u64::MAX, u64::from);
     let mut rows = context.table(&table).scan(scan);
     let mut count = 0_u64;
-    while let Some(row) = rows.next_row().await? {
+    while count < most
+        && let Some(row) = rows.next_row().await?
+    {
         let Some(key) = row.row() else { continue };
         count += 1;
         if !context.printer.is_table() {

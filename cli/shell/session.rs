@@ -17,12 +17,12 @@ use super::context::Context;
 use super::error::{Failure, Result, message};
 use super::input::{Line, Lines, STATEMENT_MAX};
 use super::lexer::Place;
-use super::options::Arguments;
+use super::options::{Arguments, table_name};
 use super::parser::{Action, Expression, Parsed, Statement, parse};
 use super::tables::Change;
 use super::value::Value;
 use super::words::{self, Known, Word};
-use super::{help, namespaces, reads, regions, tables, writes};
+use super::{help, namespaces, reads, regions, show, tables, writes};
 
 /// A session.
 pub struct Session<'a> {
@@ -267,7 +267,24 @@ impl<'a> Session<'a> {
         } else {
             run(&mut self.context, word, arguments).await
         };
-        outcome.map_err(|failure| Problem { place: None, failure, subject, command: Some(word.name) })
+        match outcome {
+            Ok(value) => Ok(value),
+            Err(failure) => {
+                let failure = self.explained(failure, word, &subject).await;
+                Err(Problem { place: None, failure, subject, command: Some(word.name) })
+            }
+        }
+    }
+
+    /// An unknown family is answered with the known ones.
+    async fn explained(&self, failure: Failure, word: &Word, table: &str) -> Failure {
+        let unknown = matches!(&failure, Failure::Client(error) if error.class() == "NoSuchColumnFamilyException");
+        let Some(name) = table_name(table.as_bytes()).ok().filter(|_| unknown && word.takes_table) else {
+            return failure;
+        };
+        let Ok(table) = self.context.connection.admin().descriptor(&name).await else { return failure };
+        let families: Vec<_> = table.families.keys().map(|name| format!("{}:*", show::binary(name))).collect();
+        Failure::says(format!("Unknown column family! Valid column names: {}", families.join(", ")))
     }
 
     fn no_variable(&self, name: &str) -> String {

@@ -42,6 +42,7 @@ pub async fn create(context: &mut Context<'_>, mut arguments: Arguments) -> Resu
         let mut options = match value {
             Value::Text(name) => {
                 replaces(context, &table, &name)?;
+                table.families.remove(&name);
                 schema::put_family(&mut table, name, no_options())?;
                 continue;
             }

@@ -88,6 +88,7 @@ pub async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) ->
     tokio::select! {
         biased;
         output = future => Some(output),
-        () = clock.sleep(limit) => None,
+        // Made only when it is needed: what is ready at once costs no timer.
+        () = async { clock.sleep(limit).await } => None,
     }
 }

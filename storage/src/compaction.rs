@@ -10,6 +10,8 @@ pub mod policy;
 mod survivors;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
-pub use policy::{FileFacts, Plan, PolicySettings};
+pub use policy::{FileFacts, Forced, Plan, PolicySettings};
 pub use survivors::{CompactionScanner, Extent, Keep};
+pub use throttle::Throttle;

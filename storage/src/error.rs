@@ -61,6 +61,9 @@ pub enum StorageError {
     /// A bound was reached.
     #[error("too busy: {0}; try again")]
     Busy(String),
+    /// The caller's time was over before anything was begun.
+    #[error("the time of the call was over before the write began; nothing of it happened")]
+    Late,
     /// The region or log is closed or closing.
     #[error("{0} is closing")]
     Closing(String),
@@ -96,7 +99,7 @@ impl StorageError {
             | StorageError::NotANumber(_) => ErrorKind::Invalid,
             StorageError::NoSuchFamily { .. } => ErrorKind::NotFound,
             StorageError::WrongRegion { .. } => ErrorKind::Moved,
-            StorageError::Busy(_) => ErrorKind::Busy,
+            StorageError::Busy(_) | StorageError::Late => ErrorKind::Busy,
             StorageError::Closing(_) => ErrorKind::NotServing,
             StorageError::Fenced(_) => ErrorKind::Fenced,
             StorageError::Log(_, kind) => *kind,

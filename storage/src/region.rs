@@ -12,6 +12,7 @@
 //! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it, and after its last reader.
 
 mod collect;
+mod compact;
 mod counters;
 mod ledger;
 mod load;
@@ -25,8 +26,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -36,9 +37,11 @@ use model::schema::TableDescriptor;
 use model::{CellOrder, SeqNo};
 use parking_lot::{Mutex, RwLock};
 use runtime::Runtime;
+use tokio::sync::Notify;
 
 use crate::budget::{Budget, Charge};
 use crate::cache::BlockCache;
+use crate::compaction::PolicySettings;
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
 use crate::manifest::FileEntry;
@@ -48,24 +51,31 @@ use crate::nonce::NonceWindow;
 use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
+pub use compact::Compacted;
 pub use counters::RegionCounters;
 pub use load::StoreLoad;
 pub use read::RegionScanner;
-pub use write::Outcome;
+pub use write::{Outcome, RowWrite};
+
+/// Flush sizes of a table at which its writes wait (`hbase.hregion.memstore.block.multiplier`).
+const FLUSH_SIZES_MAX: u64 = 4;
 
 /// Bounds of a region.
 #[derive(Clone, Debug)]
 pub struct RegionSettings {
     /// Memtable bytes at which a flush is wanted (`hbase.hregion.memstore.flush.size`).
     pub flush_bytes: u64,
-    /// Memtable bytes at which writes are refused with Busy; a flush is behind.
+    /// Memtable bytes at which writes wait for a flush; without one in time they are refused with Busy. A table with a
+    /// flush size of its own has four times that.
     pub blocking_bytes: u64,
     /// Largest cell in bytes (`hbase.server.keyvalue.maxsize`); 0 means no limit.
     pub cell_bytes_max: usize,
     /// How long a nonce is remembered, in milliseconds.
     pub nonce_window_ms: u64,
-    /// How long a write waits for memory before it is refused with Busy, in milliseconds.
+    /// How long a write waits for memory or a flush before it is refused with Busy, in milliseconds.
     pub memory_wait_ms: u64,
+    /// When files are compacted, and how many make flushes wait; families may say otherwise.
+    pub compaction: PolicySettings,
 }
 
 impl Default for RegionSettings {
@@ -76,6 +86,7 @@ impl Default for RegionSettings {
             cell_bytes_max: 10 << 20,
             nonce_window_ms: 5 * 60 * 1000,
             memory_wait_ms: 5000,
+            compaction: PolicySettings::default(),
         }
     }
 }
@@ -122,6 +133,22 @@ impl StoreVersion {
 
 type Version = BTreeMap<Bytes, StoreVersion>;
 
+/// Bytes in memtables at which something happens, by the descriptor or the settings.
+#[derive(Debug, Default)]
+struct Limits {
+    flush: AtomicU64,
+    block: AtomicU64,
+}
+
+impl Limits {
+    fn set(&self, descriptor: &TableDescriptor, settings: &RegionSettings) {
+        let own = descriptor.memtable_flush_bytes().filter(|bytes| *bytes > 0);
+        self.flush.store(own.unwrap_or(settings.flush_bytes), Ordering::Relaxed);
+        let block = own.map_or(settings.blocking_bytes, |bytes| bytes.saturating_mul(FLUSH_SIZES_MAX));
+        self.block.store(block, Ordering::Relaxed);
+    }
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Region {
@@ -141,10 +168,15 @@ pub struct Region {
     submit: Mutex<()>,
     version: RwLock<Arc<Version>>,
     ledger: tokio::sync::Mutex<ledger::Ledger>,
-    /// One flush at a time. Taken before `compacting`, that before `ledger`.
+    /// One flush or change of the descriptor at a time. Taken before `compactions`, that before `ledger`.
     flushing: tokio::sync::Mutex<()>,
-    /// One compaction at a time.
-    compacting: tokio::sync::Mutex<()>,
+    /// Tells writers that a flush made room.
+    flushed: Notify,
+    /// Held shared by each compaction; alone by a closing and by collection.
+    compactions: tokio::sync::RwLock<()>,
+    /// Names of the files that are being compacted.
+    compacting: Mutex<HashSet<String>>,
+    limits: Limits,
     /// Files that this opening has opened or written and not deleted, by path. What is not listed is deleted when its last reader is gone.
     readers: Mutex<BTreeMap<String, Weak<HFileReader>>>,
     closing: AtomicBool,
@@ -177,8 +209,12 @@ impl Region {
 
     /// Whether the memtables have reached the size to be flushed.
     pub fn needs_flush(&self) -> bool {
-        let wanted = self.descriptor().memtable_flush_bytes().unwrap_or(self.ctx.settings.flush_bytes);
-        self.memtable_bytes() >= wanted
+        self.memtable_bytes() >= self.flush_bytes()
+    }
+
+    /// Memtable bytes at which a flush is wanted.
+    pub fn flush_bytes(&self) -> u64 {
+        self.limits.flush.load(Ordering::Relaxed)
     }
 
     /// Files of a family, oldest first: name and bytes.

@@ -21,10 +21,11 @@ fn epoch_of(path: &str) -> Option<u64> {
 
 impl Region {
     /// Deletes what flushes and compactions that failed or died have left in the region's folder, under this or an older
-    /// epoch. Lists the folder, so it is for now and then: after opening, and every hour or so. Flushes and compactions wait for it.
+    /// epoch. Lists the folder, so it is for now and then: after opening, and every hour or so. Flushes and compactions wait
+    /// for it; while a compaction runs, nothing is done.
     pub async fn collect(&self) -> Result<Collected> {
         let _flushing = self.flushing.lock().await;
-        let _compacting = self.compacting.lock().await;
+        let Ok(_compactions) = self.compactions.try_write() else { return Ok(Collected::default()) };
         let mut ledger = self.ledger.lock().await;
         self.settle(&mut ledger).await?;
         let listed = self.listed(&ledger);

@@ -1,4 +1,4 @@
-//! What a region's reads have done, for metrics and tests.
+//! What a region's reads and writes have met, for metrics and tests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +17,8 @@ pub struct RegionCounters {
     pub files_skipped_by_bloom: u64,
     /// … because the column filter knows that none of the columns is inside.
     pub files_skipped_by_columns: u64,
+    /// Writes that waited for memory or a flush.
+    pub writes_waited: u64,
 }
 
 impl std::ops::Add for RegionCounters {
@@ -29,6 +31,7 @@ impl std::ops::Add for RegionCounters {
             files_skipped_by_time: self.files_skipped_by_time + more.files_skipped_by_time,
             files_skipped_by_bloom: self.files_skipped_by_bloom + more.files_skipped_by_bloom,
             files_skipped_by_columns: self.files_skipped_by_columns + more.files_skipped_by_columns,
+            writes_waited: self.writes_waited + more.writes_waited,
         }
     }
 }
@@ -40,6 +43,7 @@ pub(super) struct Counters {
     time: AtomicU64,
     bloom: AtomicU64,
     columns: AtomicU64,
+    waited: AtomicU64,
 }
 
 impl Counters {
@@ -54,6 +58,10 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub fn write_waited(&self) {
+        self.waited.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn now(&self) -> RegionCounters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         RegionCounters {
@@ -62,6 +70,7 @@ impl Counters {
             files_skipped_by_time: get(&self.time),
             files_skipped_by_bloom: get(&self.bloom),
             files_skipped_by_columns: get(&self.columns),
+            writes_waited: get(&self.waited),
         }
     }
 }

@@ -12,9 +12,10 @@ use model::schema::TableDescriptor;
 use model::{CellOrder, SeqNo};
 use parking_lot::{Mutex, RwLock};
 use runtime::Runtime;
+use tokio::sync::Notify;
 
 use super::ledger::Ledger;
-use super::{Region, RegionContext, StoreFile, StoreVersion, Version};
+use super::{Limits, Region, RegionContext, StoreFile, StoreVersion, Version};
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
 use crate::manifest::{FamilyState, FileEntry, Manifest, ManifestHandle};
@@ -171,6 +172,8 @@ impl Region {
             manifest.commit(|manifest| set_families(manifest, &descriptor, last)).await?;
         }
         let charge = Mutex::new(ctx.budget.take_anyway(replayed));
+        let limits = Limits::default();
+        limits.set(&descriptor, &ctx.settings);
         Ok(Arc::new(Region {
             nonces,
             charge,
@@ -187,7 +190,10 @@ impl Region {
             version: RwLock::new(Arc::new(stores)),
             ledger: tokio::sync::Mutex::new(Ledger::new(manifest)),
             flushing: tokio::sync::Mutex::new(()),
-            compacting: tokio::sync::Mutex::new(()),
+            flushed: Notify::new(),
+            compacting: Mutex::default(),
+            compactions: tokio::sync::RwLock::new(()),
+            limits,
             readers: Mutex::new(readers),
             closing: AtomicBool::new(false),
             counters: super::counters::Counters::default(),
@@ -197,7 +203,6 @@ impl Region {
     /// Takes a changed descriptor: new families start empty, families that are gone are no longer served or listed.
     pub async fn update(&self, descriptor: Arc<TableDescriptor>) -> Result<()> {
         let _flushing = self.flushing.lock().await;
-        let _compacting = self.compacting.lock().await;
         let _updates = self.updates.write().await;
         let (last, order) = (self.mvcc.last(), self.order);
         let families: Vec<Bytes> = descriptor.families.keys().cloned().collect();
@@ -212,26 +217,30 @@ impl Region {
             }
         };
         self.publish(|manifest| set_families(manifest, &descriptor, last), change).await?;
+        self.limits.set(&descriptor, &self.ctx.settings);
         *self.descriptor.write() = descriptor;
         Ok(())
     }
 
-    /// Stops writes, flushes, and gives the region up: the next opening replays nothing.
+    /// Stops writes, ends compactions, flushes, and gives the region up: the next opening replays nothing. If the flush
+    /// fails, the region serves on; if anything fails later, it may be closed again.
     pub async fn close(&self) -> Result<()> {
         self.closing.store(true, Ordering::Release);
+        self.flushed.notify_waiters();
         // Writes that had begun are applied before this lock is free.
         drop(self.updates.write().await);
         if let Err(error) = self.flush().await {
             self.closing.store(false, Ordering::Release);
             return Err(error);
         }
-        // A compaction stops at its next cell and commits nothing behind this.
-        let _compacting = self.compacting.lock().await;
+        // A compaction ends soon and commits nothing behind this.
+        let _compactions = self.compactions.write().await;
         let last = self.mvcc.last();
         let commit = |manifest: &mut Manifest| {
             manifest.needs.clear();
             manifest.seq_floor = manifest.seq_floor.max(last);
         };
+        // No write may follow even if this fails: it may stand that nobody needs our log.
         self.publish(commit, |_| {}).await?;
         if let Err(error) = self.ctx.log.forget(&self.log_name, last).await {
             tracing::warn!(%error, "log segments of a closed region are kept");

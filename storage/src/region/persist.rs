@@ -1,17 +1,16 @@
-//! Flush and compaction: cells to files, files to the manifest.
+//! Flush: cells to files, files to the manifest.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::SeqNo;
+use filesystem::BlobWriter;
 use model::schema::FamilyDescriptor;
+use model::{ErrorKind, SeqNo};
 
 use super::open::file_path;
 use super::{Region, StoreFile, Version};
 use crate::budget::Charge;
-use crate::compaction::policy::{self, FileFacts, Forced, PolicySettings};
-use crate::compaction::{CompactionScanner, Extent, Keep};
+use crate::compaction::{CompactionScanner, Extent, Keep, Throttle};
 use crate::error::{Result, StorageError};
 use crate::file::reader::HFileReader;
 use crate::file::writer::{FileMeta, HFileWriter, WriterOptions};
@@ -20,6 +19,8 @@ use crate::nonce;
 use crate::read::FamilySettings;
 use crate::source::CellSource;
 
+/// Cells after which a writer lets others run and looks whether it should end.
+const CELLS_BETWEEN_LOOKS: u32 = 1024;
 /// Bytes that a writer gathers before they go to storage.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -35,6 +36,19 @@ impl Drop for FlushCharge<'_> {
             self.region.charge.lock().absorb(charge);
         }
     }
+}
+
+/// A file to be written.
+pub(super) struct Output<'a> {
+    pub family: &'a FamilyDescriptor,
+    /// Newest first.
+    pub sources: Vec<Box<dyn CellSource>>,
+    pub extent: Extent,
+    pub earliest_put_ms: i64,
+    pub tags: bool,
+    pub meta: FileMeta,
+    /// Set for compactions, which also end when the region closes.
+    pub throttle: Option<&'a Throttle>,
 }
 
 impl Region {
@@ -56,21 +70,46 @@ impl Region {
             (self.mvcc.last(), FlushCharge { region: self, charge: Some(charge) })
         };
         let version = self.version.read().clone();
-        if version.values().all(|store| store.frozen.is_empty()) {
-            drop(charge.charge.take());
-            return Ok(false);
+        let flushed = version.values().any(|store| !store.frozen.is_empty());
+        if flushed && let Err(error) = self.flush_frozen(version, last).await {
+            // Files that surely are not listed only take room.
+            self.delete_unread().await;
+            return Err(error);
         }
+        drop(charge.charge.take());
+        self.flushed.notify_waiters();
+        if self.ctx.log.holds(&self.log_name) {
+            match self.ctx.log.forget(&self.log_name, last).await {
+                Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
+                // The next flush tries again.
+                Err(error) => tracing::warn!(region = self.name(), %error, "log segments of flushed edits are kept"),
+                Ok(()) => {}
+            }
+        }
+        Ok(flushed)
+    }
+
+    /// Writes what is frozen; everything up to `last` is in it or in files.
+    async fn flush_frozen(&self, version: Arc<Version>, last: SeqNo) -> Result<()> {
         let descriptor = self.descriptor();
         let mut made: Vec<(Bytes, Option<Arc<StoreFile>>)> = Vec::new();
         for (name, store) in version.iter().filter(|(_, store)| !store.frozen.is_empty()) {
             let Some(family) = descriptor.families.get(name) else { continue };
-            let sources = store.frozen.iter().map(|table| Box::new(table.source()) as Box<dyn CellSource>).collect();
-            let tags = store.frozen.iter().any(|table| table.has_tags());
-            let meta = FileMeta { max_seq_id: last.0, major: false, compacted: Vec::new() };
-            made.push((name.clone(), self.write_file(family, sources, Extent::Part, i64::MIN, tags, meta).await?));
+            let file = self
+                .write_file(Output {
+                    family,
+                    sources: store.frozen.iter().map(|table| Box::new(table.source()) as _).collect(),
+                    extent: Extent::Part,
+                    earliest_put_ms: i64::MIN,
+                    tags: store.frozen.iter().any(|table| table.has_tags()),
+                    meta: FileMeta { max_seq_id: last.0, major: false, compacted: Vec::new() },
+                    throttle: None,
+                })
+                .await?;
+            made.push((name.clone(), file));
         }
-        let entries: Vec<(Bytes, Option<FileEntry>)> =
-            made.iter().map(|(name, file)| (name.clone(), file.as_ref().map(|file| file.entry.clone()))).collect();
+        let entries = made.iter().map(|(name, file)| (name.clone(), file.as_ref().map(|file| file.entry.clone())));
+        let entries: Vec<(Bytes, Option<FileEntry>)> = entries.collect();
         let stream = self.ctx.log.stream();
         let commit = |manifest: &mut Manifest| {
             for (name, entry) in entries {
@@ -92,25 +131,42 @@ impl Region {
                 }
             }
         };
-        self.publish(commit, change).await?;
-        drop(charge.charge.take());
-        match self.ctx.log.forget(&self.log_name, last).await {
-            Err(error) if error.kind() == model::ErrorKind::Fenced => return Err(error),
-            Err(error) => tracing::warn!(%error, "log segments of a flushed region are kept"),
-            Ok(()) => {}
-        }
-        Ok(true)
+        self.publish(commit, change).await
     }
 
-    async fn write_file(
+    /// Writes cells to a file that nothing lists yet; `None` if there are none.
+    pub(super) async fn write_file(&self, output: Output<'_>) -> Result<Option<Arc<StoreFile>>> {
+        let name = format!("{:016x}{:016x}", self.epoch, self.ctx.runtime.random.next_u64());
+        let path = file_path(&self.info, &output.family.name, &name);
+        let mut blob = None;
+        let written = match self.write_cells(output, &path, &mut blob).await {
+            Ok(written) => written,
+            Err(error) => {
+                if let Some(blob) = blob {
+                    blob.abort().await;
+                }
+                return Err(error);
+            }
+        };
+        let Some((meta, cells, expected)) = written else { return Ok(None) };
+        let size = blob.expect("something was written").finish().await?;
+        if size != expected {
+            return Err(StorageError::corrupt("store file", &path, size, "it is not as long as what was written"));
+        }
+        let reader = Arc::new(HFileReader::open(&self.ctx.fs, &path, size, self.ctx.cache.clone()).await?);
+        self.readers.lock().insert(path, Arc::downgrade(&reader));
+        let entry = FileEntry { name, size, max_seq: SeqNo(meta.max_seq_id), cells, major: meta.major };
+        Ok(Some(Arc::new(StoreFile { entry, reader })))
+    }
+
+    /// All bytes of a file but its end: what the file says of itself, its cells and its length.
+    async fn write_cells(
         &self,
-        family: &FamilyDescriptor,
-        sources: Vec<Box<dyn CellSource>>,
-        extent: Extent,
-        earliest_put_ms: i64,
-        tags: bool,
-        meta: FileMeta,
-    ) -> Result<Option<Arc<StoreFile>>> {
+        output: Output<'_>,
+        path: &str,
+        blob: &mut Option<Box<dyn BlobWriter>>,
+    ) -> Result<Option<(FileMeta, u64, u64)>> {
+        let Output { family, sources, extent, earliest_put_ms, tags, meta, throttle } = output;
         let now_ms = self.ctx.runtime.clock.now_ms();
         let keep = Keep { extent, smallest_read_point: self.mvcc.smallest_read_point(), earliest_put_ms, now_ms };
         let mut scanner = CompactionScanner::new(sources, self.order, &FamilySettings::from(family), keep);
@@ -126,27 +182,28 @@ impl Region {
             column_filter: true,
             ..WriterOptions::default()
         });
-        let name = format!("{:016x}{:016x}", self.epoch, self.ctx.runtime.random.next_u64());
-        let path = file_path(&self.info, &family.name, &name);
-        let mut blob: Option<Box<dyn filesystem::BlobWriter>> = None;
+        let mut cells: u32 = 0;
         while let Some(cell) = scanner.next().await? {
-            // A closing region waits for flushes only.
-            if !meta.compacted.is_empty()
-                && let Err(error) = self.check_open()
-            {
-                if let Some(blob) = blob {
-                    blob.abort().await;
-                }
-                return Err(error);
-            }
             writer.append(cell.as_ref())?;
-            if writer.pending() >= WRITE_BYTES {
-                let blob = match &mut blob {
-                    Some(blob) => blob,
-                    None => blob.insert(self.ctx.fs.create_blob(&path).await?),
-                };
-                blob.write(writer.take()).await?;
+            cells = cells.wrapping_add(1);
+            if cells.is_multiple_of(CELLS_BETWEEN_LOOKS) {
+                // Cells that are in memory already would keep this thread for themselves.
+                runtime::task::yield_now().await;
+                // A closing region waits for flushes only.
+                if throttle.is_some() {
+                    self.check_open()?;
+                }
             }
+            if writer.pending() >= WRITE_BYTES {
+                if let Some(throttle) = throttle {
+                    throttle.pass(writer.pending() as u64).await;
+                    self.check_open()?;
+                }
+                self.open_blob(path, blob).await?.write(writer.take()).await?;
+            }
+        }
+        if throttle.is_some() {
+            self.check_open()?;
         }
         if writer.is_empty() {
             return Ok(None);
@@ -157,106 +214,18 @@ impl Region {
             writer.add_meta(nonce::META_NAME, nonce::encode(&nonces));
         }
         let finished = writer.finish(&meta)?;
-        let mut blob = match blob {
-            Some(blob) => blob,
-            None => self.ctx.fs.create_blob(&path).await?,
-        };
-        blob.write(writer.take()).await?;
-        let size = blob.finish().await?;
-        if size != finished.size {
-            return Err(StorageError::corrupt("store file", &path, size, "it is not as long as what was written"));
-        }
-        let reader = HFileReader::open(&self.ctx.fs, &path, size, self.ctx.cache.clone()).await?;
-        let reader = Arc::new(reader);
-        self.readers.lock().insert(path, Arc::downgrade(&reader));
-        let max_seq = SeqNo(meta.max_seq_id);
-        let entry = FileEntry { name, size, max_seq, cells: finished.cells, major: meta.major };
-        Ok(Some(Arc::new(StoreFile { entry, reader })))
+        self.open_blob(path, blob).await?.write(writer.take()).await?;
+        Ok(Some((meta, finished.cells, finished.size)))
     }
 
-    /// Compacts every family: all files if `major`, else what the policy chooses. Answers how many families changed.
-    pub async fn compact(&self, major: bool) -> Result<usize> {
-        let descriptor = self.descriptor();
-        let mut changed = 0;
-        for family in descriptor.families.values() {
-            let files = self.version.read().get(&family.name).map(|store| store.files.clone()).unwrap_or_default();
-            let now_ms = self.ctx.runtime.clock.now_ms();
-            let facts: Vec<FileFacts> = files
-                .iter()
-                .map(|file| FileFacts {
-                    bytes: file.entry.size,
-                    is_reference: false,
-                    exclude_from_minor: false,
-                    created_ms: now_ms,
-                    oldest_cell_ms: file.reader.timestamps().map(|times| times.0),
-                    newest_cell_ms: file.reader.timestamps().map(|times| times.1),
-                    compacting: false,
-                })
-                .collect();
-            drop(files); // their readers are counted
-            let settings = PolicySettings {
-                ttl_ms: family.ttl_ms(),
-                min_versions: family.min_versions(),
-                now_ms,
-                ..PolicySettings::default()
-            };
-            let plan = policy::choose(&facts, &settings, if major { Forced::UserMajor } else { Forced::No });
-            if let Some(plan) = plan
-                && let (Some(first), Some(last)) = (plan.files.first(), plan.files.last())
-                && self.compact_files(&family.name, *first..*last + 1, plan.major || plan.all_files).await?
-            {
-                changed += 1;
-            }
+    async fn open_blob<'a>(
+        &self,
+        path: &str,
+        blob: &'a mut Option<Box<dyn BlobWriter>>,
+    ) -> Result<&'a mut Box<dyn BlobWriter>> {
+        if blob.is_none() {
+            *blob = Some(self.ctx.fs.create_blob(path).await?);
         }
-        Ok(changed)
-    }
-
-    /// Compacts these files of a family, oldest first, into one. Delete markers go only with `major`, which holds only if
-    /// the range covers all files. False if there is no such range.
-    pub async fn compact_files(&self, family: &[u8], range: Range<usize>, major: bool) -> Result<bool> {
-        let _compacting = self.compacting.lock().await;
-        let files = self.version.read().get(family).map(|store| store.files.clone()).unwrap_or_default();
-        let descriptor = self.descriptor();
-        let (Some(inputs), Some(family)) = (files.get(range.clone()), descriptor.families.get(family)) else {
-            return Ok(false);
-        };
-        if inputs.is_empty() {
-            return Ok(false);
-        }
-        let all = major && inputs.len() == files.len();
-        let sources = inputs.iter().rev().map(|file| Box::new(file.reader.source()) as Box<dyn CellSource>).collect();
-        let max_seq = inputs.iter().map(|file| file.entry.max_seq).max().unwrap_or_default();
-        let earliest_put =
-            inputs.iter().map(|file| file.reader.earliest_put_ms().unwrap_or(i64::MIN)).min().unwrap_or(i64::MIN);
-        let meta = FileMeta {
-            max_seq_id: max_seq.0,
-            major: all,
-            compacted: inputs.iter().map(|file| file.entry.name.clone()).collect(),
-        };
-        let tags = inputs.iter().any(|file| file.reader.has_tags());
-        let extent = if all { Extent::All } else { Extent::Part };
-        let output = self.write_file(family, sources, extent, earliest_put, tags, meta).await?;
-        let entry = output.as_ref().map(|file| file.entry.clone());
-        let gone: Vec<String> = inputs.iter().map(|file| file.entry.name.clone()).collect();
-        drop(files);
-        let replaced = gone.clone();
-        let commit = |manifest: &mut Manifest| {
-            let state = manifest.families.entry(family.name.clone()).or_default();
-            let at = state.files.iter().position(|file| gone.contains(&file.name)).unwrap_or(state.files.len());
-            state.files.retain(|file| !gone.contains(&file.name));
-            state.files.splice(at..at, entry);
-        };
-        let name = family.name.clone();
-        let change = move |next: &mut Version| {
-            if let Some(store) = next.get_mut(&name) {
-                let is_replaced = |file: &Arc<StoreFile>| replaced.contains(&file.entry.name);
-                let at = store.files.iter().position(is_replaced).unwrap_or(store.files.len());
-                store.files.retain(|file| !is_replaced(file));
-                store.files.splice(at..at, output);
-            }
-        };
-        self.publish(commit, change).await?;
-        self.delete_unread().await;
-        Ok(true)
+        Ok(blob.as_mut().expect("just opened"))
     }
 }

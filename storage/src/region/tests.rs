@@ -1,5 +1,6 @@
 mod collecting;
 mod skipping;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

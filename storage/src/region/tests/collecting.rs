@@ -212,7 +212,7 @@ async fn a_flush_does_not_wait_for_a_compaction() {
         write(&region, put("r", "f", "q", round, "v")).await;
         region.flush().await.expect("flush");
     }
-    let compacting = region.compacting.lock().await;
+    let compacting = region.compactions.read().await;
     write(&region, put("r", "f", "q", 9, "new")).await;
     assert!(region.flush().await.expect("flush"));
     drop(compacting);

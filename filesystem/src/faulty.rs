@@ -40,11 +40,15 @@ pub struct Fault {
     pub stop: bool,
 }
 
+/// Steps that need space.
+const GROWING: [&str; 5] = ["put", "blob write", "register create", "register swap", "log append"];
+
 #[derive(Debug, Default)]
 struct State {
     steps: u64,
     faults: Vec<Fault>,
     stopped: bool,
+    full: bool,
     count_reads: bool,
     /// Durable length of each log.
     synced: HashMap<String, usize>,
@@ -84,6 +88,9 @@ impl Shared {
         let mut state = self.state.lock();
         if state.stopped {
             return Err(Error::new(ErrorKind::Unavailable, path, "the machine has stopped"));
+        }
+        if state.full && GROWING.contains(&what) {
+            return Err(Error::new(ErrorKind::Full, path, "no space is left"));
         }
         let number = state.steps;
         state.steps += 1;
@@ -140,6 +147,12 @@ impl FaultyFilesystem {
     /// Plans several faults at different steps; replaces an earlier plan.
     pub fn plan_all(&self, faults: Vec<Fault>) {
         self.0.state.lock().faults = faults;
+    }
+
+    /// No space is left, or there is space again. Names may still be taken and heads of registers be swapped, which need
+    /// none; whatever holds bytes fails with [`ErrorKind::Full`], uncounted.
+    pub fn set_full(&self, full: bool) {
+        self.0.state.lock().full = full;
     }
 
     /// Steps counted so far.
@@ -293,7 +306,8 @@ impl Filesystem for FaultyFilesystem {
         head: &str,
         body: Option<Bytes>,
     ) -> Result<SwapOutcome> {
-        self.0.whole("register swap", path, self.0.root.register_swap(path, expected, head, body))
+        let what = if body.is_some() { "register swap" } else { "register head swap" };
+        self.0.whole(what, path, self.0.root.register_swap(path, expected, head, body))
     }
 
     async fn log_create(&self, path: &str) -> Result<LogOutcome> {

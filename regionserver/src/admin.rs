@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use model::ErrorKind;
 use protocol::messages as pb;
+use protocol::messages::get_region_info_response::CompactionState;
 use protocol::meta::server_name_to;
 use protocol::schema::{region_info_to, table_name_from};
 use protocol::service::{Call, Reply, RpcError};
@@ -31,36 +32,44 @@ impl RegionServer {
 
     /// Flushes a region on a task of its own, so that it ends even if nobody waits. Whether there was anything.
     pub(crate) async fn flush(&self, hosted: &Arc<Hosted>) -> Result<bool, RpcError> {
-        let region = hosted.region.clone();
-        let flushed = match runtime::task::spawn("flush", async move { region.flush().await }).await {
-            Ok(flushed) => flushed.map_err(|error| self.failure(hosted, error))?,
-            Err(error) => return Err(RpcError::new(ErrorKind::Internal, format!("flush: {error}"))),
-        };
-        hosted.flushed_at(self.ctx.region.runtime.clock.now_ms());
-        Ok(flushed)
+        let (me, region) = (self.arc(), hosted.clone());
+        match runtime::task::spawn("flush", async move { me.flush_now(&region).await }).await {
+            Ok(flushed) => flushed.map_err(|error| self.failure(hosted, error)),
+            Err(error) => Err(RpcError::new(ErrorKind::Internal, format!("flush: {error}"))),
+        }
     }
 
     pub(crate) fn compact_region(&self, call: &Call) -> Result<Reply, RpcError> {
         let request: pb::CompactRegionRequest = call.decode()?;
         let hosted = self.region(&request.region)?;
-        if let Some(family) = &request.family {
-            check_family(&hosted, family)?;
-        }
-        let major = request.major();
-        runtime::task::spawn("compaction", async move {
-            if let Err(error) = hosted.region.compact(major).await {
-                tracing::warn!(region = %hosted.region.info(), %error, "compaction failed");
+        let families = match &request.family {
+            Some(family) => {
+                check_family(&hosted, family)?;
+                vec![family.clone()]
             }
-        });
+            None => hosted.region.descriptor().families.keys().cloned().collect(),
+        };
+        if !hosted.region.descriptor().compaction_enabled() {
+            // As in HBase, which says nothing either.
+            return Ok(Reply::new(&pb::CompactRegionResponse {}));
+        }
+        let me = self.arc();
+        families.into_iter().for_each(|family| me.ask_for_compaction(&hosted, family, request.major()));
         Ok(Reply::new(&pb::CompactRegionResponse {}))
     }
 
     pub(crate) fn get_region_info(&self, call: &Call) -> Result<Reply, RpcError> {
         let request: pb::GetRegionInfoRequest = call.decode()?;
         let hosted = self.region(&request.region)?;
+        let state = match self.upkeep.compactions_of(&hosted) {
+            (false, false) => CompactionState::None,
+            (true, false) => CompactionState::Minor,
+            (false, true) => CompactionState::Major,
+            (true, true) => CompactionState::MajorAndMinor,
+        };
         let answer = pb::GetRegionInfoResponse {
             region_info: region_info_to(hosted.region.info()),
-            compaction_state: None,
+            compaction_state: request.compaction_state().then(|| state.into()),
             splittable: Some(false),
             mergeable: Some(false),
             best_split_row: None,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::ErrorKind;
 use model::mutation::{Mutation, MutationKind};
+use storage::collect::Collected;
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -87,9 +88,29 @@ pub(crate) struct Counts {
     pub mutations: Count,
     /// Writes refused because memory or a flush was behind.
     pub blocked_writes: Count,
+    pub flushes: Count,
+    pub flushed_bytes: Count,
+    pub flush_failures: Count,
+    pub compactions_minor: Count,
+    pub compactions_major: Count,
+    /// Bytes that compactions read.
+    pub compacted_bytes: Count,
+    pub compaction_failures: Count,
+    collected_files: Count,
+    collected_bytes: Count,
 }
 
 impl Counts {
+    pub fn collected(&self, done: &Collected) {
+        self.collected_files.add(done.files + done.unfinished);
+        self.collected_bytes.add(done.bytes);
+    }
+
+    /// Left-over files that were deleted, and their bytes.
+    pub fn collections(&self) -> (u64, u64) {
+        (self.collected_files.get(), self.collected_bytes.get())
+    }
+
     pub fn request(&self, kind: Kind) {
         self.requests[kind as usize].add(1);
     }

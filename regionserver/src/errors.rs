@@ -12,6 +12,7 @@ pub(crate) fn storage(error: StorageError) -> RpcError {
     match error {
         StorageError::NoSuchFamily { .. } => RpcError::of(kind, "regionserver.NoSuchColumnFamilyException", message),
         StorageError::WrongRegion { .. } => RpcError::of(kind, "regionserver.WrongRegionException", message),
+        StorageError::Late => RpcError::of(kind, "CallDroppedException", message),
         // A missing file is our loss, not a thing the caller named.
         _ if kind == ErrorKind::NotFound => RpcError::new(ErrorKind::Corrupt, message),
         _ if kind == ErrorKind::Full => {

@@ -58,7 +58,8 @@ impl RegionServer {
                 let hosted = Arc::new(Hosted::new(region, self.ctx.region.runtime.clock.now_ms()));
                 tracing::info!(region = %hosted.region.info(), epoch = order.epoch, "region opened");
                 let read_point = hosted.opened_at;
-                self.regions.opened(hosted);
+                self.regions.opened(hosted.clone());
+                self.took_in(&hosted).await;
                 Ok(OpenRegionReport { read_point })
             }
             Err(error) => {

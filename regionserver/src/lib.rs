@@ -1,8 +1,9 @@
 //! The region server: hosts regions and serves them.
 //!
-//! Modules, lower ones first: `settings`, `errors`, `counts`, `regions` (what is open), `scanners` (what is being read), `server` (the
-//! whole), then one file per kind of call (`get`, `write`, `multi`, `scan`, `host`, `admin`), `metrics`, and `service`, which takes
-//! calls apart and answers them.
+//! Modules, lower ones first: `settings`, `errors`, `counts`, `flush_policy`, `compaction_queue`, `remembered`,
+//! `regions` (what is open), `scanners` (what is being read), `upkeep` (what flushes and compactions share), `server` (the
+//! whole), `keeper` (flushes and compactions nobody asked for), then one file per kind of call (`get`,
+//! `write`, `multi`, `scan`, `host`, `admin`), `metrics`, and `service`, which takes calls apart and answers them.
 //!
 //! Always true
 //! - A region is served only while this server holds its epoch; a fenced log ends all serving.
@@ -10,18 +11,23 @@
 //! - Scanners, requests' results and background work have stated bounds ([`ServerSettings`]).
 
 mod admin;
+mod compaction_queue;
 mod counts;
 mod errors;
+mod flush_policy;
 mod get;
 mod host;
+mod keeper;
 mod metrics;
 mod multi;
 mod regions;
+mod remembered;
 mod scan;
 mod scanners;
 mod server;
 mod service;
 mod settings;
+mod upkeep;
 mod write;
 
 pub use server::{RegionServer, ServerContext};

@@ -108,7 +108,23 @@ impl RegionServer {
         all.counter("ferrobase_rows_filtered", "Rows that a filter left nothing of", counts.rows_filtered.get());
         all.counter("ferrobase_mutations", "Mutations", counts.mutations.get());
         let blocked = counts.blocked_writes.get();
+        let waited = self.regions.counters().writes_waited;
+        all.counter("ferrobase_writes_waited", "Writes that waited for memory or a flush", waited);
         all.counter("ferrobase_writes_blocked", "Writes refused because memory or a flush was behind", blocked);
+
+        all.counter("ferrobase_flushes", "Flushes", counts.flushes.get());
+        all.counter("ferrobase_flush_bytes", "Bytes of memtables that flushes wrote", counts.flushed_bytes.get());
+        all.counter("ferrobase_flush_failures", "Flushes that failed", counts.flush_failures.get());
+        let compactions = vec![("minor", counts.compactions_minor.get()), ("major", counts.compactions_major.get())];
+        all.counters("ferrobase_compactions", "Compactions of families", "kind", compactions);
+        all.counter("ferrobase_compaction_bytes", "Bytes that compactions read", counts.compacted_bytes.get());
+        all.counter("ferrobase_compaction_failures", "Compactions that failed", counts.compaction_failures.get());
+        let (files, bytes) = counts.collections();
+        all.counter("ferrobase_collected_files", "Left-over files of regions and logs that were deleted", files);
+        all.counter("ferrobase_collected_bytes", "Bytes of left-over files that were deleted", bytes);
+        let (waiting, running) = self.upkeep.compactions();
+        all.gauge("ferrobase_compactions_waiting", "Compactions that wait", waiting as u64);
+        all.gauge("ferrobase_compactions_running", "Compactions that run", running as u64);
 
         let log = &self.ctx.region.log;
         let done = log.counters();

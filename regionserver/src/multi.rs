@@ -10,17 +10,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
 use model::ErrorKind;
-use model::mutation::{CheckAndMutate, Condition, Mutation, MutationKind, Nonce};
+use model::mutation::{Mutation, MutationKind, Nonce};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
 use protocol::service::{Call, Reply, RpcError};
 use protocol::{mutation, result};
 use storage::StorageError;
-use storage::region::Outcome;
+use storage::region::{Outcome, RowWrite};
 
 use crate::errors;
 use crate::regions::Hosted;
@@ -39,6 +40,16 @@ struct Part {
     atomic: bool,
     condition: Option<pb::Condition>,
     steps: Vec<(Option<u32>, Step)>,
+}
+
+/// What bounds a call.
+struct Limits {
+    /// Bytes of cells in the answer so far.
+    answered: AtomicU64,
+    /// Writes are not begun after it.
+    deadline: Option<Duration>,
+    /// Bytes of the request.
+    bytes: usize,
 }
 
 /// A write's place among its part's results, and what it is.
@@ -64,8 +75,9 @@ impl RegionServer {
         // As in HBase: not for the newer form of a condition, whose clients look at the region's result.
         let tells: Vec<bool> =
             parts.iter().map(|part| whole_condition.is_some() || (part.atomic && part.condition.is_none())).collect();
-        let answered = AtomicU64::new(0);
-        let done = self.parts(parts, &answered).await;
+        let bytes = call.param.len() + call.cells.len();
+        let limits = Limits { answered: AtomicU64::new(0), deadline: self.deadline(call), bytes };
+        let done = self.parts(parts, &limits).await;
         let mut answer = pb::MultiResponse {
             region_statistics: Some(pb::MultiRegionLoadStats::default()),
             ..pb::MultiResponse::default()
@@ -84,7 +96,7 @@ impl RegionServer {
     }
 
     /// Regions side by side, the parts of one region in their order.
-    async fn parts(&self, parts: Vec<Part>, answered: &AtomicU64) -> Vec<(pb::RegionActionResult, Bytes)> {
+    async fn parts(&self, parts: Vec<Part>, limits: &Limits) -> Vec<(pb::RegionActionResult, Bytes)> {
         let mut lanes: Vec<Vec<(usize, Part)>> = Vec::with_capacity(parts.len());
         let mut lane_of: HashMap<Bytes, usize> = HashMap::with_capacity(parts.len());
         for (place, part) in parts.into_iter().enumerate() {
@@ -97,7 +109,7 @@ impl RegionServer {
         let run = |lane: Vec<(usize, Part)>| async move {
             let mut done = Vec::with_capacity(lane.len());
             for (place, part) in lane {
-                done.push((place, self.part(part, answered).await));
+                done.push((place, self.part(part, limits).await));
             }
             done
         };
@@ -106,13 +118,13 @@ impl RegionServer {
         done.into_iter().map(|(_, result)| result).collect()
     }
 
-    async fn part(&self, part: Part, answered: &AtomicU64) -> (pb::RegionActionResult, Bytes) {
+    async fn part(&self, part: Part, limits: &Limits) -> (pb::RegionActionResult, Bytes) {
         let mut result = pb::RegionActionResult::default();
         let mut block = BytesMut::new();
         let done = match self.region(&part.region) {
             Err(error) => Err(error),
-            Ok(hosted) if part.condition.is_some() || part.atomic => self.atomic(&hosted, part).await,
-            Ok(hosted) => Ok((None, self.plain(&hosted, part.steps, answered, &mut block).await)),
+            Ok(hosted) if part.condition.is_some() || part.atomic => self.atomic(&hosted, part, limits).await,
+            Ok(hosted) => Ok((None, self.plain(&hosted, part.steps, limits, &mut block).await)),
         };
         match done {
             Ok((processed, entries)) => {
@@ -132,6 +144,7 @@ impl RegionServer {
         &self,
         hosted: &Arc<Hosted>,
         part: Part,
+        limits: &Limits,
     ) -> Result<(Option<bool>, Vec<pb::ResultOrException>), RpcError> {
         let (mut changes, mut last_nonce) = (Vec::with_capacity(part.steps.len()), None);
         for (_, step) in part.steps {
@@ -147,15 +160,10 @@ impl RegionServer {
         let count = changes.len();
         let answers = changes.iter().any(is_change);
         self.count_writes(hosted, part.condition.is_some(), &changes);
-        let outcome = match &part.condition {
-            None => hosted.region.mutate(changes, last_nonce).await,
-            Some(condition) => {
-                let (row, condition): (Bytes, Condition) = mutation::condition_from(condition)?;
-                let check = CheckAndMutate { row, condition, mutations: changes };
-                hosted.region.check_and_mutate(check, last_nonce).await
-            }
-        };
-        let outcome = outcome.map_err(|error| self.failure(hosted, error))?;
+        let condition = part.condition.as_ref().map(mutation::condition_from).transpose()?;
+        let write = RowWrite { mutations: changes, condition, nonce: last_nonce, deadline: limits.deadline };
+        let outcome = hosted.region.write(write).await.map_err(|error| self.failure(hosted, error))?;
+        self.wrote(hosted, limits.bytes);
         let mut entries: Vec<pb::ResultOrException> = (0..count as u32).map(|index| entry(Some(index))).collect();
         if let Some(first) = entries.first_mut().filter(|_| answers && outcome.done) {
             first.result = Some(result::result_inline(&outcome.cells));
@@ -168,7 +176,7 @@ impl RegionServer {
         &self,
         hosted: &Arc<Hosted>,
         steps: Vec<(Option<u32>, Step)>,
-        answered: &AtomicU64,
+        limits: &Limits,
         block: &mut BytesMut,
     ) -> Vec<pb::ResultOrException> {
         let mut entries: Vec<pb::ResultOrException> = Vec::with_capacity(steps.len());
@@ -183,19 +191,19 @@ impl RegionServer {
                 }
                 Step::Bad(error) => Err(error),
                 Step::Get(get) => {
-                    self.run(hosted, std::mem::take(&mut writes), answered, &mut entries, block).await;
+                    self.run(hosted, std::mem::take(&mut writes), limits, &mut entries, block).await;
                     let before = block.len();
-                    let done = match self.has_room(answered) {
+                    let done = match self.has_room(limits) {
                         Ok(()) => self.get_from(hosted, &get, block).await,
                         Err(error) => Err(error),
                     };
-                    answered.fetch_add((block.len() - before) as u64, Ordering::Relaxed);
+                    limits.answered.fetch_add((block.len() - before) as u64, Ordering::Relaxed);
                     done
                 }
             };
             self.set(&mut entries[at], done);
         }
-        self.run(hosted, writes, answered, &mut entries, block).await;
+        self.run(hosted, writes, limits, &mut entries, block).await;
         entries
     }
 
@@ -211,8 +219,8 @@ impl RegionServer {
     }
 
     /// Whether the answer may still grow.
-    fn has_room(&self, answered: &AtomicU64) -> Result<(), RpcError> {
-        let bytes = answered.load(Ordering::Relaxed);
+    fn has_room(&self, limits: &Limits) -> Result<(), RpcError> {
+        let bytes = limits.answered.load(Ordering::Relaxed);
         if bytes <= self.ctx.settings.result_bytes_max {
             return Ok(());
         }
@@ -225,27 +233,28 @@ impl RegionServer {
         &self,
         hosted: &Arc<Hosted>,
         writes: Vec<Write>,
-        answered: &AtomicU64,
+        limits: &Limits,
         entries: &mut [pb::ResultOrException],
         block: &mut BytesMut,
     ) {
         if writes.is_empty() {
             return;
         }
-        if let Err(error) = self.has_room(answered) {
+        if let Err(error) = self.has_room(limits) {
             writes.iter().for_each(|(at, ..)| self.set(&mut entries[*at], Err(error.clone())));
             return;
         }
         writes.iter().for_each(|(_, change, _)| self.count_writes(hosted, false, std::slice::from_ref(change)));
         let changes: HashMap<usize, bool> = writes.iter().map(|(at, change, _)| (*at, is_change(change))).collect();
-        let mut outcomes = write_rows(hosted, writes).await;
+        let mut outcomes = write_rows(hosted, writes, limits.deadline).await;
+        self.wrote(hosted, limits.bytes);
         outcomes.sort_by_key(|(at, _)| *at);
         for (at, outcome) in outcomes {
             let done = match outcome {
                 Ok(outcome) if changes[&at] => {
                     let before = block.len();
                     let result = result::result_to(&outcome.cells, block);
-                    answered.fetch_add((block.len() - before) as u64, Ordering::Relaxed);
+                    limits.answered.fetch_add((block.len() - before) as u64, Ordering::Relaxed);
                     Ok(result)
                 }
                 Ok(_) => Ok(pb::Result::default()),
@@ -306,7 +315,7 @@ fn joined(mut blocks: Vec<Bytes>) -> Bytes {
 type Done = (usize, Result<Outcome, StorageError>);
 
 /// Carries out writes: those of one row in their order, those of different rows at the same time.
-async fn write_rows(hosted: &Arc<Hosted>, writes: Vec<Write>) -> Vec<Done> {
+async fn write_rows(hosted: &Arc<Hosted>, writes: Vec<Write>, deadline: Option<Duration>) -> Vec<Done> {
     let mut rows: HashMap<Bytes, Vec<Write>> = HashMap::with_capacity(writes.len());
     let mut order = Vec::with_capacity(writes.len());
     for write in writes {
@@ -330,21 +339,22 @@ async fn write_rows(hosted: &Arc<Hosted>, writes: Vec<Write>) -> Vec<Done> {
         if changes.is_empty() {
             return Vec::new();
         }
-        places.into_iter().zip(hosted.region.batch(changes).await).collect::<Vec<Done>>()
+        places.into_iter().zip(hosted.region.batch_before(changes, deadline).await).collect::<Vec<Done>>()
     };
-    let lanes = join_all(lanes.into_iter().map(|lane| write_row(hosted, lane)));
+    let lanes = join_all(lanes.into_iter().map(|lane| write_row(hosted, lane, deadline)));
     let (mut done, others) = futures::future::join(batch, lanes).await;
     done.extend(others.into_iter().flatten());
     done
 }
 
 /// The writes of one row. Puts and deletes that follow each other go as one while none of them is wrong.
-async fn write_row(hosted: &Arc<Hosted>, lane: Vec<Write>) -> Vec<Done> {
+async fn write_row(hosted: &Arc<Hosted>, lane: Vec<Write>, deadline: Option<Duration>) -> Vec<Done> {
     let mut done = Vec::with_capacity(lane.len());
     let mut lane = lane.into_iter().peekable();
+    let write = |mutations, nonce| hosted.region.write(RowWrite { mutations, condition: None, nonce, deadline });
     while let Some((at, change, nonce)) = lane.next() {
         if is_change(&change) || nonce.is_some() {
-            done.push((at, hosted.region.mutate(vec![change], nonce).await));
+            done.push((at, write(vec![change], nonce).await));
             continue;
         }
         let (mut places, mut group) = (vec![at], vec![change]);
@@ -353,13 +363,13 @@ async fn write_row(hosted: &Arc<Hosted>, lane: Vec<Write>) -> Vec<Done> {
             group.push(change);
         }
         let fallback = if group.len() > 1 { group.clone() } else { Vec::new() };
-        match hosted.region.mutate(group, None).await {
+        match write(group, None).await {
             Err(error)
                 if !fallback.is_empty() && !error.kind().is_retriable() && error.kind() != ErrorKind::Unknown =>
             {
                 // Nothing was done: find out which of them is wrong.
                 for (at, change) in places.into_iter().zip(fallback) {
-                    done.push((at, hosted.region.mutate(vec![change], None).await));
+                    done.push((at, write(vec![change], None).await));
                 }
             }
             Ok(outcome) => done.extend(places.into_iter().map(|at| (at, Ok(outcome.clone())))),

@@ -18,6 +18,8 @@ use parking_lot::{Mutex, RwLock};
 use protocol::service::{MovedTo, RpcError};
 use storage::region::{Region, RegionCounters};
 
+use crate::remembered::Remembered;
+
 /// Moves remembered at most, and how long.
 const MOVED_MAX: usize = 1000;
 const MOVED_FOR: Duration = Duration::from_secs(120);
@@ -36,6 +38,9 @@ pub(crate) struct Hosted {
     pub filtered: AtomicU64,
     /// Wall time of the last flush; of the opening before the first.
     last_flush_ms: AtomicU64,
+    /// Bytes written since somebody last looked whether a flush is due.
+    unlooked: AtomicU64,
+    pub upkeep: Mutex<Remembered>,
     /// Not here any more: scanners end.
     gone: AtomicBool,
 }
@@ -51,6 +56,8 @@ impl Hosted {
             writes: AtomicU64::new(0),
             filtered: AtomicU64::new(0),
             last_flush_ms: AtomicU64::new(now_ms.max(0) as u64),
+            unlooked: AtomicU64::new(0),
+            upkeep: Mutex::default(),
             gone: AtomicBool::new(false),
         }
     }
@@ -58,6 +65,15 @@ impl Hosted {
     /// Wall time of the last flush, of the opening before the first.
     pub fn last_flush_ms(&self) -> u64 {
         self.last_flush_ms.load(Ordering::Relaxed)
+    }
+
+    /// Bytes were written; says whether it is time for a look.
+    pub fn wrote(&self, bytes: u64, look_bytes: u64) -> bool {
+        if self.unlooked.fetch_add(bytes, Ordering::Relaxed) + bytes < look_bytes {
+            return false;
+        }
+        self.unlooked.store(0, Ordering::Relaxed);
+        true
     }
 
     /// A flush ended.

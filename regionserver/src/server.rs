@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
+use futures::StreamExt;
 use model::ErrorKind;
 use protocol::messages as pb;
 use protocol::meta::ServerName;
@@ -22,6 +23,7 @@ use crate::errors;
 use crate::regions::{Hosted, Regions};
 use crate::scanners::Scanners;
 use crate::settings::ServerSettings;
+use crate::upkeep::Upkeep;
 
 /// Orders about regions that may be carried out at a time; orders for one region never overlap.
 const ORDER_LANES: usize = 64;
@@ -43,12 +45,13 @@ pub struct RegionServer {
     pub(crate) regions: Regions,
     pub(crate) scanners: Scanners,
     pub(crate) counts: Counts,
+    pub(crate) upkeep: Arc<Upkeep>,
     /// Highest master epoch that gave an order.
     pub(crate) master_epoch: AtomicU32,
     pub(crate) orders: Vec<tokio::sync::Mutex<()>>,
     pub(crate) shutdown: Shutdown,
     stopped: AtomicBool,
-    pub(crate) me: Weak<RegionServer>,
+    me: Weak<RegionServer>,
 }
 
 impl fmt::Debug for RegionServer {
@@ -62,6 +65,7 @@ impl RegionServer {
     pub fn new(ctx: ServerContext) -> Arc<RegionServer> {
         let server = Arc::new_cyclic(|me| RegionServer {
             scanners: Scanners::new(&ctx.region.runtime, &ctx.settings),
+            upkeep: Arc::new(Upkeep::new(&ctx.region.runtime, &ctx.settings)),
             ctx,
             regions: Regions::default(),
             counts: Counts::default(),
@@ -72,12 +76,19 @@ impl RegionServer {
             me: me.clone(),
         });
         server.start_leases();
+        server.start_upkeep();
+        server.start_collection();
         server
     }
 
     /// Whether somebody else ended this server's log: it serves nothing any more.
     pub fn is_fenced(&self) -> bool {
         self.ctx.region.log.is_fenced()
+    }
+
+    /// The server as its tasks hold it.
+    pub(crate) fn arc(&self) -> Arc<RegionServer> {
+        self.me.upgrade().expect("a method runs on a living server")
     }
 
     /// Whether calls are answered at all.
@@ -111,21 +122,33 @@ impl RegionServer {
         self.stopped.store(true, Ordering::Release);
         self.shutdown.signal();
         self.scanners.clear();
+        let mut regions = self.regions.all();
+        // META last: until then others may learn where regions were.
+        regions.sort_by_key(|hosted| hosted.region.info().table.is_meta());
+        let mut closing = futures::stream::iter(regions.into_iter().map(|hosted| self.close_for_good(hosted)))
+            .buffered(self.ctx.settings.flushes_max.max(1));
         let mut first = Ok(());
-        for hosted in self.regions.all() {
-            let _order = self.orders_of(&hosted.encoded).lock().await;
-            if hosted.is_gone() {
-                continue;
-            }
-            match hosted.region.close().await {
-                Ok(()) => self.regions.remove(&hosted, None, self.ctx.region.runtime.clock.monotonic()),
-                Err(error) => {
-                    tracing::error!(region = %hosted.region.info(), %error, "region was not closed");
-                    first = first.and(Err(errors::storage(error)));
-                }
-            }
+        while let Some(closed) = closing.next().await {
+            first = first.and(closed);
         }
         first
+    }
+
+    async fn close_for_good(&self, hosted: Arc<Hosted>) -> Result<(), RpcError> {
+        let _order = self.orders_of(&hosted.encoded).lock().await;
+        if hosted.is_gone() {
+            return Ok(());
+        }
+        match hosted.region.close().await {
+            Ok(()) => {
+                self.regions.remove(&hosted, None, self.ctx.region.runtime.clock.monotonic());
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(region = %hosted.region.info(), %error, "region was not closed");
+                Err(errors::storage(error))
+            }
+        }
     }
 
     /// The answer to a failed operation of a region, and what follows from it.

@@ -20,7 +20,7 @@ impl RegionServer {
         R: Message + 'static,
         F: Future<Output = Result<R, RpcError>> + Send + 'static,
     {
-        let me = self.me.upgrade().expect("a method runs on a living server");
+        let me = self.arc();
         match runtime::task::spawn("order", work(me, call.decode()?)).await {
             Ok(report) => report.map(|report| Reply::new(&report)),
             Err(error) => Err(RpcError::new(ErrorKind::Unknown, format!("{}: {error}", call.method))),

@@ -2,19 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use model::mutation::{CheckAndMutate, Mutation, MutationKind};
+use model::mutation::{Mutation, MutationKind};
 use protocol::cell_block::CellBlock;
 use protocol::messages as pb;
 use protocol::service::{Call, Reply, RpcError};
 use protocol::{mutation, result};
+use storage::region::RowWrite;
 
 use crate::counts::Kind;
 use crate::regions::Hosted;
 use crate::server::RegionServer;
 
 impl RegionServer {
+    /// The time after which the caller has given the call up, so that nothing of it need be begun.
+    pub(crate) fn deadline(&self, call: &Call) -> Option<Duration> {
+        call.timeout.map(|timeout| self.ctx.region.runtime.clock.monotonic() + timeout)
+    }
+
     /// Counts writes before they are tried.
     pub(crate) fn count_writes(&self, hosted: &Arc<Hosted>, checked: bool, changes: &[Mutation]) {
         hosted.writes.fetch_add(changes.len() as u64, Ordering::Relaxed);
@@ -33,14 +40,10 @@ impl RegionServer {
         let (change, nonce) = mutation::mutation_from(&request.mutation, &mut cells, request.nonce_group())?;
         let answers = matches!(change.kind, MutationKind::Increment | MutationKind::Append);
         self.count_writes(&hosted, request.condition.is_some(), std::slice::from_ref(&change));
-        let outcome = match &request.condition {
-            None => hosted.region.mutate(vec![change], nonce).await,
-            Some(condition) => {
-                let (row, condition) = mutation::condition_from(condition)?;
-                hosted.region.check_and_mutate(CheckAndMutate { row, condition, mutations: vec![change] }, nonce).await
-            }
-        };
-        let outcome = outcome.map_err(|error| self.failure(&hosted, error))?;
+        let condition = request.condition.as_ref().map(mutation::condition_from).transpose()?;
+        let write = RowWrite { mutations: vec![change], condition, nonce, deadline: self.deadline(call) };
+        let outcome = hosted.region.write(write).await.map_err(|error| self.failure(&hosted, error))?;
+        self.wrote(&hosted, call.param.len() + call.cells.len());
         let mut block = BytesMut::new();
         let result = (answers && outcome.done).then(|| result::result_to(&outcome.cells, &mut block));
         let mut reply = Reply::new(&pb::MutateResponse { result, processed: Some(outcome.done) });

@@ -17,7 +17,7 @@ use protocol::cell_block::CellBlock;
 use protocol::envelope::*;
 use protocol::messages as pb;
 use protocol::meta::ServerName;
-use protocol::service::{CLIENT, Call, HOST, RpcError, Service};
+use protocol::service::{ADMIN, CLIENT, Call, HOST, RpcError, Service};
 use protocol::{mutation, query, result, schema};
 use runtime::Runtime;
 use runtime::clock::ManualClock;
@@ -69,6 +69,7 @@ pub struct Rig {
     pub server: Arc<RegionServer>,
     pub fs: Arc<dyn Filesystem>,
     pub runtime: Runtime,
+    pub budget: Budget,
     pub info: RegionInfo,
 }
 
@@ -93,17 +94,18 @@ impl Rig {
             runtime.clock = clock;
         }
         let log = Log::create(plan.fs.clone(), runtime.clone(), plan.log, stream).await.expect("log");
+        let budget = Budget::new(plan.budget);
         let region = RegionContext {
             runtime: runtime.clone(),
             fs: plan.fs.clone(),
             log,
-            budget: Budget::new(plan.budget),
+            budget: budget.clone(),
             cache: Arc::new(BlockCache::new(4 << 20)),
             settings: plan.region,
         };
         let server = ServerName { host: "here".to_owned(), port: 1, start_code: stream };
         let server = RegionServer::new(ServerContext { region, server, settings: plan.settings });
-        Rig { server, fs: plan.fs, runtime, info: info("", "") }
+        Rig { server, fs: plan.fs, runtime, budget, info: info("", "") }
     }
 
     pub async fn call<M: Message + Default>(&self, service: &str, method: &str, message: &impl Message) -> Answer<M> {
@@ -179,6 +181,63 @@ impl Rig {
         self.call_with(CLIENT, "Mutate", &request, block.freeze(), None).await
     }
 
+    /// Puts into any region.
+    pub async fn put_in(&self, info: &RegionInfo, row: &str, value: &str) {
+        let mut block = BytesMut::new();
+        let mutation = mutation::mutation_to(&put(row, "f", "q", value), None, &mut block);
+        let request = pb::MutateRequest { region: specifier(info), mutation, condition: None, nonce_group: None };
+        let _: (pb::MutateResponse, _) =
+            self.call_with(CLIENT, "Mutate", &request, block.freeze(), None).await.expect("put");
+    }
+
+    /// A number of the server's metrics, the sum over all labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.server.metrics();
+        let of = |line: &str| {
+            let (key, value) = line.rsplit_once(' ')?;
+            (key.split('{').next() == Some(name)).then(|| value.parse::<u64>().expect("a number"))
+        };
+        let values: Vec<u64> = text.lines().filter(|line| !line.starts_with('#')).filter_map(of).collect();
+        assert!(!values.is_empty(), "no metric {name}");
+        values.iter().sum()
+    }
+
+    pub async fn alter(&self, table: &TableDescriptor) {
+        let encoded_name = self.info.encoded_name();
+        let order = UpdateRegionOrder { master_epoch: 9, encoded_name, table: schema::table_to(table) };
+        let _: (UpdateRegionReport, _) = self.call(HOST, "UpdateRegion", &order).await.expect("update");
+    }
+
+    pub async fn flush(&self) -> Answer<pb::FlushRegionResponse> {
+        let request = pb::FlushRegionRequest {
+            region: self.region(),
+            if_older_than_ts: None,
+            write_flush_wal_marker: None,
+            family: None,
+        };
+        self.call(ADMIN, "FlushRegion", &request).await
+    }
+
+    pub async fn compact(&self, major: bool) {
+        let request = pb::CompactRegionRequest { region: self.region(), major: Some(major), family: None };
+        let _: (pb::CompactRegionResponse, _) = self.call(ADMIN, "CompactRegion", &request).await.expect("compact");
+    }
+
+    /// Waits until no compaction of the region waits or runs.
+    pub async fn compacted(&self) {
+        let request =
+            pb::GetRegionInfoRequest { region: self.region(), compaction_state: Some(true), best_split_row: None };
+        for _ in 0..2000 {
+            let (answer, _): (pb::GetRegionInfoResponse, _) =
+                self.call(ADMIN, "GetRegionInfo", &request).await.expect("info");
+            if answer.compaction_state() == pb::get_region_info_response::CompactionState::None {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("compactions do not end");
+    }
+
     pub async fn put(&self, row: &str, qualifier: &str, value: &str) {
         self.mutate(&put(row, "f", qualifier, value)).await.expect("put");
     }
@@ -252,4 +311,15 @@ pub fn number(cells: &[Cell]) -> i64 {
 /// The error's class without its package.
 pub fn class<T: std::fmt::Debug>(answer: Result<T, RpcError>) -> String {
     answer.expect_err("fails").short_class().to_owned()
+}
+
+/// Waits until something holds, at most twenty seconds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..4000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not within twenty seconds: {what}");
 }

@@ -36,6 +36,10 @@ impl Default for LogSettings {
     }
 }
 
+/// Pauses between tries when no space is left.
+const FULL_PAUSE_MIN: Duration = Duration::from_millis(50);
+const FULL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Debug)]
 enum Outcome {
     Durable,
@@ -149,7 +153,7 @@ impl Log {
             counters: Counters::default(),
             head: tokio::sync::Mutex::new((version, 1)),
         });
-        let committer = Committer { shared: shared.clone(), number: 0, current: None, earlier: Vec::new() };
+        let committer = Committer { shared: shared.clone(), number: 0, current: None, earlier: Vec::new(), full: None };
         runtime::task::spawn("log committer", committer.run());
         Ok(Log(shared))
     }
@@ -301,6 +305,15 @@ struct Committer {
     current: Option<Segment>,
     /// Segments that failed since the last sound one, with the length that counts.
     earlier: Vec<(u64, u64)>,
+    full: Option<Full>,
+}
+
+/// No space was left at the last try.
+struct Full {
+    /// When the next try may be made.
+    until: Duration,
+    pause: Duration,
+    why: Arc<str>,
 }
 
 struct Segment {
@@ -350,6 +363,9 @@ impl Committer {
         if self.shared.fenced.load(std::sync::atomic::Ordering::Acquire) {
             return Outcome::Fenced;
         }
+        if let Some(outcome) = self.still_full() {
+            return outcome;
+        }
         let mut failure = None;
         for _ in 0..4 {
             if self.current.is_none() {
@@ -357,6 +373,9 @@ impl Committer {
                     Ok(()) => {}
                     Err(StorageError::Fenced(_)) => return Outcome::Fenced,
                     Err(error) => {
+                        if self.is_full(&error) {
+                            return Outcome::Failed(ErrorKind::Full, error.to_string().into());
+                        }
                         failure = Some(error);
                         continue;
                     }
@@ -364,17 +383,39 @@ impl Committer {
             }
             let before = self.current.as_ref().map_or(0, |segment| segment.acknowledged);
             match self.write(group).await {
-                Ok(outcome) => return outcome,
+                Ok(outcome) => {
+                    self.full = None;
+                    return outcome;
+                }
                 Err(error) => {
                     let broken = self.current.take().expect("it was just written to");
                     tracing::warn!(segment = broken.number, %error, "log segment given up");
                     self.earlier.push((broken.number, before));
+                    if self.is_full(&error) {
+                        return Outcome::Failed(ErrorKind::Full, error.to_string().into());
+                    }
                     failure = Some(error);
                 }
             }
         }
         let error = failure.expect("every round fails or returns");
         Outcome::Failed(error.kind(), error.to_string().into())
+    }
+
+    /// Notes that no space is left. Every try leaves a segment behind, so that for a while none is made.
+    fn is_full(&mut self, error: &StorageError) -> bool {
+        if error.kind() == ErrorKind::Full {
+            let pause = self.full.take().map_or(FULL_PAUSE_MIN, |full| (full.pause * 2).min(FULL_PAUSE_MAX));
+            let until = self.shared.runtime.clock.monotonic() + pause;
+            self.full = Some(Full { until, pause, why: error.to_string().into() });
+        }
+        error.kind() == ErrorKind::Full
+    }
+
+    fn still_full(&self) -> Option<Outcome> {
+        let full = self.full.as_ref()?;
+        let waits = full.until > self.shared.runtime.clock.monotonic();
+        waits.then(|| Outcome::Failed(ErrorKind::Full, full.why.clone()))
     }
 
     async fn timed<T>(&self, call: impl Future<Output = filesystem::Result<T>>) -> Result<T> {
@@ -392,6 +433,8 @@ impl Committer {
         let mut writer = match self.timed(self.shared.fs.log_create(&path)).await? {
             LogOutcome::Created(writer) => {
                 self.number = number;
+                // Counted even if it gets no header: it goes with its neighbours.
+                self.shared.tracker.lock().segments.entry(number).or_default();
                 writer
             }
             LogOutcome::Exists => {
@@ -420,7 +463,6 @@ impl Committer {
         }
         let acknowledged = writer.len();
         self.earlier.clear();
-        self.shared.tracker.lock().segments.insert(number, HashMap::new());
         self.current = Some(Segment { number, writer, acknowledged, index: StreamIndex::default() });
         Ok(())
     }

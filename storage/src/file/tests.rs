@@ -7,9 +7,11 @@ use crate::source::{CellSource, Progress};
 use bytes::Bytes;
 use filesystem::Filesystem;
 use filesystem::memory::MemoryFilesystem;
+use futures::FutureExt;
 use model::query::TimeRange;
 use model::schema::{BloomType, Compression, DataBlockEncoding};
 use model::{Cell, CellType, SeqNo};
+use proptest::prelude::*;
 
 fn golden_cells() -> Vec<Cell> {
     let cell = |row: &str, qualifier: &str, ts, kind, value: &str, mvcc| {
@@ -288,5 +290,87 @@ async fn files_of_a_real_hbase_are_reproduced_byte_for_byte() {
         let made = write_all(options, &cells, &meta).expect("write");
         let differs = made.iter().zip(&data).position(|(a, b)| a != b);
         assert!(made == data, "{stem}: {} bytes for {}, first difference at {differs:?}", made.len(), data.len());
+    }
+}
+
+/// Cells whose rows, qualifiers, times and values share much with their neighbours', or nothing.
+fn any_cells() -> impl Strategy<Value = Vec<Cell>> {
+    let word = |most| proptest::collection::vec(proptest::sample::select(&b"aab\0\xff"[..]), 0..most);
+    let types = [CellType::PUT, CellType::PUT, CellType::DELETE, CellType::DELETE_COLUMN, CellType::DELETE_FAMILY];
+    let timestamp = prop_oneof![3 => 1_700_000_000_000..1_700_000_000_300i64, 2 => 0..2i64, 1 => 0..i64::MAX];
+    let tags = prop_oneof![
+        2 => Just(&b""[..]),
+        1 => Just(&b"\0\x04\x05abc"[..]),
+        1 => Just(&b"\0\x04\x05abc\0\x09\x08\0\0\0\0\0\0\0\x07"[..]),
+    ];
+    let value = prop_oneof![word(3), word(40)];
+    let cell = (word(9), word(7), timestamp, proptest::sample::select(types.to_vec()), value, tags, 0..u64::MAX >> 1);
+    proptest::collection::vec(cell, 0..80).prop_map(|cells| {
+        let make =
+            |(row, qualifier, timestamp, kind, value, tags, seqno): (Vec<u8>, Vec<u8>, _, CellType, Vec<u8>, _, _)| {
+                let (row, qualifier) =
+                    ([b"r", &row[..]].concat(), if kind == CellType::DELETE_FAMILY { vec![] } else { qualifier });
+                Cell::with_tags(&row, b"fam", &qualifier, timestamp, kind, &value, tags)
+                    .expect("cell")
+                    .with_seqno(SeqNo(seqno))
+            };
+        let mut cells: Vec<Cell> = cells.into_iter().map(make).collect();
+        cells.sort_by(|a, b| model::CellOrder::User.compare(a.as_ref(), b.as_ref()));
+        cells.dedup_by(|a, b| a.as_ref().key() == b.as_ref().key());
+        cells
+    })
+}
+
+fn any_options() -> impl Strategy<Value = WriterOptions> {
+    use DataBlockEncoding::{FastDiff, None as Plain, RowIndexV1};
+    (
+        proptest::sample::select(vec![
+            Compression::None,
+            Compression::Gz,
+            Compression::Lz4,
+            Compression::Zstd,
+            Compression::Snappy,
+        ]),
+        proptest::sample::select(vec![Plain, FastDiff, RowIndexV1]),
+        proptest::sample::select(vec![BloomType::None, BloomType::Row, BloomType::RowCol]),
+        proptest::sample::select(vec![64usize, 300, 65_536]),
+        proptest::sample::select(vec![128usize, 131_072]),
+        any::<bool>(),
+    )
+        .prop_map(|(compression, encoding, bloom, block_size, index_block_size, column_filter)| WriterOptions {
+            compression,
+            encoding,
+            bloom,
+            block_size,
+            index_block_size,
+            column_filter,
+            tags: true,
+            ..WriterOptions::default()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_cells_in_any_shape_are_read_back_and_found(cells in any_cells(), options in any_options()) {
+        let done = async {
+            let file = open(write_all(options.clone(), &cells, &FileMeta::default())?).await?;
+            let seen = read_all(&file).await?;
+            let mut source = file.source();
+            for (at, cell) in cells.iter().enumerate() {
+                assert!(file.may_contain_row(cell.row()).await?, "{cell:?}");
+                assert!(file.may_contain_column(cell.row(), cell.qualifier()).await?, "{cell:?}");
+                let progress = source.seek(cell);
+                settle(&mut source, progress).await?;
+                assert_eq!(source.cell().as_ref(), Some(cell));
+                let progress = source.seek_before(cell);
+                settle(&mut source, progress).await?;
+                assert_eq!(source.cell().as_ref(), at.checked_sub(1).map(|before| &cells[before]));
+            }
+            crate::Result::Ok(seen)
+        };
+        let seen = done.now_or_never().expect("memory is never waited for").expect("sound");
+        prop_assert!(seen == cells, "{options:?}");
     }
 }

@@ -121,7 +121,8 @@ fn groups(segment: &[u8]) -> Vec<Range<usize>> {
     }
     let int = |at: usize| u32::from_be_bytes(segment[at..at + 4].try_into().expect("four bytes")) as usize;
     let (mut at, mut out) = (8 + 4 + 8 + 8 + 4 + int(28) * 16 + 4, Vec::new());
-    while at < segment.len() {
+    // A sealed segment's last bytes are no group.
+    while segment.get(at..at + GROUP_HEADER_LEN).is_some_and(|head| matches!(&head[..4], b"GRP1" | b"IDX1")) {
         let end = at + GROUP_HEADER_LEN + int(at + 4);
         out.push(at..end);
         at = end;

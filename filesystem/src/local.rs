@@ -733,6 +733,22 @@ mod tests {
         durable();
     }
 
+    #[tokio::test]
+    async fn a_damaged_body_is_named_and_never_read() {
+        let folder = tempfile::tempdir().expect("folder");
+        let fs = LocalFilesystem::open(folder.path(), Arc::new(runtime::random::SystemRandom)).expect("root");
+        fs.register_create("t/r", "a", "the body".into()).await.expect("create");
+        let names = names(&folder.path().join("t/r")).expect("a folder");
+        let body = folder.path().join("t/r").join(names.iter().find(|name| name.starts_with("b.")).expect("a body"));
+        for damaged in ["the bodz", "the bod", "the body ", ""] {
+            std::fs::write(&body, damaged).expect("write");
+            let error = fs.register_read("t/r").await.expect_err("damaged");
+            assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("path=`t/r`"), "{error}");
+        }
+        std::fs::write(&body, "the body").expect("write");
+        assert_eq!(fs.register_read("t/r").await.expect("read").expect("stands").body, "the body");
+    }
+
     #[test]
     fn a_pointer_is_that_of_the_format_page_and_refuses_damage() {
         let (token, btoken) = (format!("{:032x}", 1), format!("{:016x}", 2));

@@ -163,7 +163,9 @@ fn test(tree: &Path, target: &Path, arguments: &[String]) -> Run {
     // The list of failures at the end: four blanks and a name.
     let mut failed: Vec<String> = Vec::new();
     for line in out.lines() {
-        if let Some(name) = line.strip_prefix("    ").filter(|name| !name.contains(' ') && !name.is_empty())
+        let is_name =
+            |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:".contains(&b));
+        if let Some(name) = line.strip_prefix("    ").filter(is_name)
             && !failed.iter().any(|other| other == name)
         {
             failed.push(name.to_owned());

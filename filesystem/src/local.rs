@@ -65,6 +65,13 @@ fn aside(target: &Path, token: &str) -> PathBuf {
     target.with_file_name(format!("tmp.{token}.{name}"))
 }
 
+/// Makes a file's bytes durable.
+fn sync_bytes(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    tests::note_bytes(file);
+    file.sync_data()
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(test)]
     tests::note_sync(folder);
@@ -159,7 +166,7 @@ impl BlobWriter for LocalBlobWriter {
         let file = self.file.take().expect("open until finish or abort");
         let (aside, target) = (self.aside.clone(), self.target.clone());
         let done = blocking(move || -> io::Result<io::Result<()>> {
-            file.sync_all()?;
+            sync_bytes(&file)?;
             rename_new(&aside, &target)?;
             Ok(sync_folder(target.parent().expect("a key has a folder")))
         })
@@ -211,7 +218,7 @@ impl LogWriter for LocalLogWriter {
 
     async fn sync(&mut self) -> Result<()> {
         let file = self.file.clone();
-        blocking(move || file.sync_data()).await.map_err(|error| Error::io(&self.path, "sync", error))
+        blocking(move || sync_bytes(&file)).await.map_err(|error| Error::io(&self.path, "sync", error))
     }
 
     /// One visit to another thread instead of three.
@@ -220,7 +227,7 @@ impl LogWriter for LocalLogWriter {
         let (file, next, len) = (self.file.clone(), self.root.join(next), data.len() as u64);
         let done = blocking(move || {
             (&*file).write_all(&data).map_err(|error| ("append", error))?;
-            file.sync_data().map_err(|error| ("sync", error))?;
+            sync_bytes(&file).map_err(|error| ("sync", error))?;
             match fs::metadata(next) {
                 Ok(metadata) => Ok(metadata.is_file()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -284,7 +291,7 @@ fn name_checksum(before: &str, head: &str) -> u32 {
 fn write_body(folder: &Path, btoken: &str, body: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(folder.join(format!("b.{btoken}")))?;
     file.write_all(body)?;
-    file.sync_all()
+    sync_bytes(&file)
 }
 
 /// Reads a register's directory: `None` if it does not exist.
@@ -687,7 +694,17 @@ mod tests {
         }
     }
 
-    /// Every name below the folder, its own included, was there when its folder was last synced.
+    /// By file: its length when it was last synced.
+    static SYNCED_BYTES: std::sync::Mutex<Option<HashMap<u64, u64>>> = std::sync::Mutex::new(None);
+
+    pub(super) fn note_bytes(file: &File) {
+        if let Ok(metadata) = file.metadata() {
+            let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
+            SYNCED_BYTES.lock().expect("no panic").get_or_insert_default().insert(inode, metadata.len());
+        }
+    }
+
+    /// Every name below the folder was there when its folder was last synced, and every byte when its file was.
     fn assert_durable(folder: &Path) {
         for name in names(folder).expect("a folder") {
             let synced =
@@ -697,15 +714,24 @@ mod tests {
                 "{name} in {} is not durable",
                 folder.display()
             );
-            if folder.join(&name).is_dir() {
-                assert_durable(&folder.join(name));
+            let path = folder.join(&name);
+            if path.is_dir() {
+                assert_durable(&path);
+                continue;
             }
+            let len = path.metadata().expect("a file").len();
+            if len == 0 {
+                continue; // a pointer: its name is the value
+            }
+            let synced =
+                SYNCED_BYTES.lock().expect("no panic").as_ref().and_then(|synced| synced.get(&inode(&path)).copied());
+            assert_eq!(synced, Some(len), "bytes of {} are not durable", path.display());
         }
     }
 
     /// After a power loss a folder has the names it had at its last sync: whatever was answered is among them.
     #[tokio::test]
-    async fn a_name_that_was_answered_for_is_durable() {
+    async fn what_was_answered_for_is_durable() {
         let folder = tempfile::tempdir().expect("folder");
         let fs = LocalFilesystem::open(folder.path(), Arc::new(runtime::random::SystemRandom)).expect("root");
         let durable = || assert_durable(fs.root());
@@ -721,6 +747,9 @@ mod tests {
         durable();
         log.append("z".into()).await.expect("append");
         log.sync().await.expect("sync");
+        durable();
+        assert!(!log.commit("yy".into(), &fs, "l/2").await.expect("commit"));
+        durable();
         let CreateOutcome::Created(version) = fs.register_create("r/x", "a", "1".into()).await.expect("create") else {
             panic!("it is new")
         };

@@ -1,6 +1,7 @@
 //! What went wrong with an operation, and whether trying again can help.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub(crate) enum Effect {
 pub(crate) struct Subject {
     pub operation: &'static str,
     pub effect: Effect,
-    pub table: Option<TableName>,
+    pub table: Option<Arc<TableName>>,
     pub row: Option<Bytes>,
     /// By the monotonic clock; if not set, the connection's timeout after it began.
     pub end: Option<Duration>,
@@ -38,7 +39,12 @@ impl Subject {
         Subject { operation, effect, table: None, row: None, end: None }
     }
 
-    pub fn table(mut self, table: &TableName) -> Subject {
+    pub fn table(self, table: &TableName) -> Subject {
+        self.of(&Arc::new(table.clone()))
+    }
+
+    /// As [`Subject::table`], for a name that is shared.
+    pub fn of(mut self, table: &Arc<TableName>) -> Subject {
         self.table = Some(table.clone());
         self
     }
@@ -79,7 +85,7 @@ pub struct ClientError(Box<Failure>);
 #[derive(Clone, Debug)]
 struct Failure {
     operation: &'static str,
-    table: Option<TableName>,
+    table: Option<Arc<TableName>>,
     row: Option<Bytes>,
     attempts: u32,
     kind: ErrorKind,

@@ -75,6 +75,11 @@ impl Retry {
         ClientError::new(self.subject.clone(), self.attempts.max(1), self.doubt.exists(), cause)
     }
 
+    /// The error of an operation that happened, though nobody can read how.
+    pub fn fail_in_doubt(&self, cause: RpcError) -> ClientError {
+        ClientError::new(self.subject.clone(), self.attempts.max(1), true, cause)
+    }
+
     /// The error that ends the operation for one of its rows.
     pub fn fail_for(&self, row: &Bytes, effect: Effect, doubt: Doubt, cause: RpcError) -> ClientError {
         let subject = Subject { effect, ..self.subject.clone().row(row) };

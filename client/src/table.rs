@@ -16,7 +16,7 @@ use runtime::clock::Clock;
 
 use crate::Result;
 use crate::batch::{Action, ActionResult, Batch, needs_nonce};
-use crate::error::{ClientError, Effect, Subject};
+use crate::error::{Effect, Subject};
 use crate::location::{Cluster, Seek, TableLocations};
 use crate::retry::Retry;
 use crate::row::Row;
@@ -29,13 +29,13 @@ use crate::scan::RowStream;
 #[derive(Clone, Debug)]
 pub struct Table {
     cluster: Arc<Cluster>,
-    name: TableName,
+    name: Arc<TableName>,
     locations: Arc<TableLocations>,
 }
 
 impl Table {
     pub(crate) fn new(cluster: Arc<Cluster>, name: TableName) -> Table {
-        Table { locations: cluster.locations(&name), cluster, name }
+        Table { locations: cluster.locations(&name), cluster, name: Arc::new(name) }
     }
 
     /// The table's name.
@@ -47,21 +47,23 @@ impl Table {
         self.cluster.calls.runtime.clock.clone()
     }
 
+    fn retry(&self, operation: &'static str, effect: Effect, row: &Bytes) -> Retry {
+        Retry::new(&self.cluster, Subject::new(operation, effect).of(&self.name).row(row))
+    }
+
     /// Calls the server that holds the row, again and again while that can help.
     async fn call_row(
         &self,
-        subject: &Subject,
+        retry: &mut Retry,
         row: &Bytes,
         mut build: impl FnMut(pb::RegionSpecifier) -> Call + Send,
     ) -> Result<Reply> {
         let seek = Seek::Row(row.clone());
         let cluster = &self.cluster;
-        let mut retry = Retry::new(cluster, subject.clone());
         loop {
-            let limit = retry.call_limit();
             let located = match self.locations.cached(&seek) {
                 Some(location) => Ok(location),
-                None => cluster.locate(&self.name, &seek, limit).await,
+                None => cluster.locate(&self.name, &seek, retry.call_limit()).await,
             };
             let cause = match located {
                 Ok(location) => {
@@ -80,24 +82,20 @@ impl Table {
         }
     }
 
-    fn subject(&self, operation: &'static str, effect: Effect, row: &Bytes) -> Subject {
-        Subject::new(operation, effect).table(&self.name).row(row)
-    }
-
     async fn get_result(&self, operation: &'static str, get: pb::Get, row: &Bytes) -> Result<(Option<bool>, Row)> {
         let mut request = pb::GetRequest { region: pb::RegionSpecifier::default(), get };
         let build = |region| {
             request.region = region;
             Call::new(CLIENT, "Get", &request)
         };
-        let subject = self.subject(operation, Effect::Read, row);
-        let reply = self.call_row(&subject, row, build).await?;
+        let mut retry = self.retry(operation, Effect::Read, row);
+        let reply = self.call_row(&mut retry, row, build).await?;
         let read = || {
             let result = reply.decode::<pb::GetResponse>()?.result.unwrap_or_default();
             let cells = result_from(&result, &mut CellBlock::new(reply.cells.clone()))?;
             Ok((result.exists, Row::of(cells)))
         };
-        read().map_err(|cause| ClientError::new(subject, 1, false, cause))
+        read().map_err(|cause| retry.fail(cause))
     }
 
     /// Reads a row; one that does not exist is empty.
@@ -162,13 +160,13 @@ impl Table {
         let once = needs_nonce(&mutation);
         let message = mutation_to(&mutation, once.then(|| self.cluster.calls.nonce()), &mut block);
         let effect = if once { Effect::Once } else { Effect::Repeatable };
-        let subject = self.subject(operation, effect, &mutation.row);
-        Ok(self.send_mutation(subject, &mutation.row, message, block.freeze(), None).await?.1)
+        let retry = self.retry(operation, effect, &mutation.row);
+        Ok(self.send_mutation(retry, &mutation.row, message, block.freeze(), None).await?.1)
     }
 
     async fn send_mutation(
         &self,
-        subject: Subject,
+        mut retry: Retry,
         row: &Bytes,
         mutation: pb::MutationProto,
         cells: Bytes,
@@ -181,7 +179,7 @@ impl Table {
             request.region = region;
             Call { cells: cells.clone(), ..Call::new(CLIENT, "Mutate", &request) }
         };
-        let reply = self.call_row(&subject, row, build).await?;
+        let reply = self.call_row(&mut retry, row, build).await?;
         let read = || {
             let answer: pb::MutateResponse = reply.decode()?;
             let mut block = CellBlock::new(reply.cells.clone());
@@ -189,7 +187,7 @@ impl Table {
             Ok((answer.processed.unwrap_or(true), Row::of(cells.unwrap_or_default())))
         };
         // It was done, but what was answered cannot be read.
-        read().map_err(|cause| ClientError::new(subject, 1, true, cause))
+        read().map_err(|cause| retry.fail_in_doubt(cause))
     }
 
     /// Changes rows, those of one server with one call. Each mutation succeeds or fails by itself, and the answers
@@ -253,8 +251,8 @@ impl Table {
             let mut block = BytesMut::new();
             let message = mutation_to(mutation, Some(self.cluster.calls.nonce()), &mut block);
             let condition = condition_to(check.row.clone(), &check.condition);
-            let subject = self.subject("check and mutate", Effect::Once, &check.row);
-            return self.send_mutation(subject, &check.row, message, block.freeze(), Some(condition)).await;
+            let retry = self.retry("check and mutate", Effect::Once, &check.row);
+            return self.send_mutation(retry, &check.row, message, block.freeze(), Some(condition)).await;
         }
         let answer = self.one("check and mutate", Action::CheckAndMutate(check)).await?;
         Ok((answer.processed.unwrap_or(false), answer.row))
@@ -278,8 +276,8 @@ impl Table {
     /// # }
     /// ```
     pub fn scan(&self, scan: Scan) -> RowStream {
-        let subject = Subject::new("scan", Effect::Read).table(&self.name);
-        RowStream::new(self.cluster.clone(), subject, self.name.clone(), scan)
+        let subject = Subject::new("scan", Effect::Read).of(&self.name);
+        RowStream::new(self.cluster.clone(), subject, TableName::clone(&self.name), scan)
     }
 }
 

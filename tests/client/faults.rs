@@ -1,3 +1,5 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::filter::CompareOp;
@@ -146,4 +148,78 @@ async fn schema_changes_happen_once_though_answers_are_lost() {
     faults.next("DeleteNamespace", lost);
     admin.delete_namespace("ns").await.expect("delete");
     assert_eq!(faults.made(), 15);
+}
+
+#[tokio::test]
+async fn counters_are_exact_over_restarts() {
+    let mut node = Node::new().await;
+    let address = node.address.to_string();
+    node.table("t", &["k"]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let (stop, address) = (stop.clone(), address.clone());
+            tokio::spawn(async move {
+                let table = builder(&address).open().await.expect("connection").table(name("t"));
+                let mut done = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    if task % 2 == 0 {
+                        table.mutate(increment("a", 1)).await.expect("increment");
+                    } else {
+                        let answers = table.mutate_all(vec![increment("a", 1), put("b", "v"), increment("z", 1)]).await;
+                        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+                    }
+                    done += 1;
+                }
+                (task % 2 == 1, done)
+            })
+        })
+        .collect();
+    for round in 0..4 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let (fs, at) = if round % 2 == 0 { node.kill().await } else { node.close().await };
+        node = Node::start(fs, at).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (mut a, mut z) = (0, 0);
+    for task in tasks {
+        let (both, done) = task.await.expect("task");
+        a += done;
+        z += if both { done } else { 0 };
+    }
+    let table = node.connection().await.table(name("t"));
+    let counted = (
+        number(&table.get(&Get::new("a")).await.expect("get")),
+        number(&table.get(&Get::new("z")).await.expect("get")),
+    );
+    assert_eq!(counted, (a, z));
+    assert!(z > 20, "{a} {z}");
+}
+
+#[tokio::test]
+async fn a_schema_change_outlives_its_master() {
+    let mut node = Node::new().await;
+    let (admin, t) = (node.admin().await, name("t"));
+    let splits: Vec<_> = (0..40).map(|n| bytes::Bytes::from(format!("{n:02}"))).collect();
+    let create = tokio::spawn({
+        let admin = admin.clone();
+        async move { admin.create_table(&described("t"), &splits).await }
+    });
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    let (fs, at) = node.kill().await;
+    node = Node::start(fs, at).await;
+    create.await.expect("task").expect("the table is made");
+    assert_eq!(admin.regions(&t).await.expect("regions").len(), 41);
+    let disable = tokio::spawn({
+        let (admin, t) = (admin.clone(), t.clone());
+        async move { admin.disable_table(&t).await }
+    });
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    let (fs, at) = node.kill().await;
+    node = Node::start(fs, at).await;
+    disable.await.expect("task").expect("the table is disabled");
+    assert!(!admin.is_enabled(&t).await.expect("state"));
+    admin.delete_table(&t).await.expect("delete");
+    node.close().await;
 }

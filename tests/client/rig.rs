@@ -99,6 +99,14 @@ impl Node {
         (self.fs, self.address)
     }
 
+    /// Ends without a word: nothing is closed, and what runs goes on until the log is taken away from it.
+    pub async fn kill(self) -> (Arc<dyn Filesystem>, SocketAddr) {
+        self.stop.signal();
+        self.door.abort();
+        drop(self.door.await);
+        (self.fs, self.address)
+    }
+
     pub fn builder(&self) -> ConnectionBuilder {
         builder(&self.address.to_string())
     }

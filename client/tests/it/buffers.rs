@@ -173,3 +173,15 @@ async fn a_buffer_shared_by_many_loses_nothing() {
         assert!(of_task.into_iter().eq(&expected), "rows of a task keep their order");
     }
 }
+
+#[tokio::test]
+async fn a_flush_that_is_given_up_is_carried_out_and_reported_by_the_next() {
+    let script = Script::live(&[(region("", ""), 1)]);
+    let refused = RpcError::of(ErrorKind::NotFound, "regionserver.NoSuchColumnFamilyException", "no such family");
+    script.next("Multi", [Act::After(Duration::from_millis(20), Box::new(Act::Fail(refused)))]);
+    let buffer = buffer(&script, BufferSettings::default()).await;
+    buffer.mutate(put("r", b"v")).await.expect("room");
+    assert!(buffer.flush().now_or_never().is_none());
+    assert_eq!(buffer.flush().await.expect_err("the first one's failure").count, 1);
+    assert_eq!(script.seen("Multi").len(), 1);
+}

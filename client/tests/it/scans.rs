@@ -305,3 +305,26 @@ async fn a_row_that_never_comes_through_ends_with_the_time() {
     let error = script.table().await.scan(Scan::default()).next_row().await.expect_err("lost again and again");
     assert!(error.is_retriable() && script.now() <= Duration::from_secs(61), "{error} {:?}", script.now());
 }
+
+#[tokio::test]
+async fn a_wait_for_a_row_that_is_given_up_loses_nothing() {
+    use futures::FutureExt;
+    let script = Script::live(&[(region("", ""), 1)]);
+    let late = |act: Act| Act::After(Duration::from_millis(10), Box::new(act));
+    script.next("Scan", (0..4).map(|n| late(page(n < 3, &[(cells(&format!("r{n}"), 0, 1), false)]))));
+    let mut rows = script.table().await.scan(Scan::default());
+    let mut got = Vec::new();
+    let mut given_up = 0;
+    loop {
+        match rows.next_row().now_or_never() {
+            Some(Ok(Some(row))) => got.push(row),
+            Some(end) => break assert!(end.expect("scan").is_none()),
+            None => {
+                given_up += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    assert!(given_up > 5, "{given_up}");
+    assert_eq!(got.iter().map(|row| row.row().expect("cells")).collect::<Vec<_>>(), [b"r0", b"r1", b"r2", b"r3"]);
+}

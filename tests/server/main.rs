@@ -1,6 +1,7 @@
 //! The real binary, started as a user would start it.
 
 mod readme;
+mod space;
 mod start;
 
 use std::path::Path;

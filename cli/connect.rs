@@ -16,16 +16,19 @@ use crate::failure::Failure;
 /// Longest wait for a cluster's first answer.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Opens a connection.
+/// Opens a connection. `timeout` is the deadline of each operation; without it the client has its own.
 ///
 /// # Errors
 /// 2 for an address that is none, 4 if nobody answers.
-pub async fn open(connect: &str, timeout: Duration) -> Result<Connection, Failure> {
+pub async fn open(connect: &str, timeout: Option<Duration>) -> Result<Connection, Failure> {
     let runtime = Runtime::system();
     let address = address(connect, &runtime).await?;
-    let opening = Connection::builder(&address).timeout(timeout).open();
-    let limit = timeout.min(FIRST_ANSWER_MAX);
-    let why = match runtime::clock::within(&*runtime.clock, limit, opening).await {
+    let mut builder = Connection::builder(&address);
+    if let Some(timeout) = timeout {
+        builder = builder.timeout(timeout).procedure_timeout(timeout);
+    }
+    let limit = timeout.map_or(FIRST_ANSWER_MAX, |timeout| timeout.min(FIRST_ANSWER_MAX));
+    let why = match runtime::clock::within(&*runtime.clock, limit, builder.open()).await {
         Some(Ok(connection)) => return Ok(connection),
         Some(Err(error)) if error.kind() == model::ErrorKind::Invalid => {
             return Err(Failure::usage(format!("--connect: {}", error.message())));

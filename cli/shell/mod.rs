@@ -49,9 +49,9 @@ pub struct Flags {
     /// The cluster: host:port[,host:port…], or the data folder of a running server
     #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
     pub connect: String,
-    /// Longest time that one operation may take, with all its attempts
-    #[arg(long, env = "FERROBASE_TIMEOUT", default_value = "60s", value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub timeout: Duration,
+    /// Longest time that one operation may take, with all its attempts; default 60s, and 10min for schema changes
+    #[arg(long, env = "FERROBASE_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
     /// Commands to run; may be given several times
     #[arg(short, value_name = "TEXT", conflicts_with = "file")]
     pub commands: Vec<String>,

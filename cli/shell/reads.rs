@@ -195,8 +195,9 @@ fn select(selection: &mut Selection, look: &mut Look, options: &mut Options) -> 
     if options.take("AUTHORIZATIONS").is_some() {
         return Err(Failure::says("AUTHORIZATIONS: visibility labels are not there yet"));
     }
-    // Attributes of reads mean something to coprocessors only, which there are none of.
-    options.texts("ATTRIBUTES")?;
+    if options.take("ATTRIBUTES").is_some() {
+        return Err(Failure::says("ATTRIBUTES of reads are there for coprocessors, and Ferrobase has none"));
+    }
     Ok(())
 }
 
@@ -251,7 +252,7 @@ pub async fn get(context: &mut Context<'_>, mut arguments: Arguments) -> Result<
     Ok(Value::Nil)
 }
 
-const SCAN_OPTIONS: [&str; 30] = [
+const SCAN_OPTIONS: [&str; 29] = [
     "STARTROW",
     "STOPROW",
     "ROWPREFIXFILTER",
@@ -281,7 +282,6 @@ const SCAN_OPTIONS: [&str; 30] = [
     "METRICS",
     "INTERVAL",
     "AUTHORIZATIONS",
-    "INCLUSIVE_STOP",
 ];
 
 fn scan_of(options: &mut Options, look: &mut Look) -> Result<Scan> {

@@ -27,6 +27,7 @@ const DEFAULT_PORT: u16 = 16000;
 pub struct ConnectionBuilder {
     bootstrap: String,
     settings: Settings,
+    open_timeout: Duration,
     connector: Option<Arc<dyn Connect>>,
     runtime: Option<Runtime>,
 }
@@ -36,6 +37,13 @@ impl ConnectionBuilder {
     /// Schema changes may wait longer, see [`ConnectionBuilder::procedure_timeout`].
     pub fn timeout(mut self, timeout: Duration) -> ConnectionBuilder {
         self.settings.timeout = timeout;
+        self
+    }
+
+    /// How long [`ConnectionBuilder::open`] looks for a server that answers; default 10 s, and never longer than an operation.
+    /// Longer waits for a cluster that starts, shorter tells sooner that there is none.
+    pub fn open_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+        self.open_timeout = timeout;
         self
     }
 
@@ -78,7 +86,7 @@ impl ConnectionBuilder {
     /// Finds the cluster.
     ///
     /// # Errors
-    /// Invalid for a bad address; else no server answered within the timeout.
+    /// Invalid for a bad address; else no server answered in time.
     pub async fn open(self) -> Result<Connection> {
         let invalid = |why: String| ClientError::local("connect", RpcError::invalid(why));
         let bootstrap = addresses(&self.bootstrap).map_err(invalid)?;
@@ -86,7 +94,8 @@ impl ConnectionBuilder {
         let connector =
             self.connector.unwrap_or_else(|| Arc::new(Connector::new(runtime.clone(), ConnectorSettings::default())));
         let cluster = Arc::new(Cluster::new(Calls::new(runtime, connector, self.settings, bootstrap)));
-        let mut retry = Retry::new(&cluster, Subject::new("connect", Effect::Read));
+        let end = cluster.calls.now() + self.open_timeout.min(cluster.calls.settings.timeout);
+        let mut retry = Retry::new(&cluster, Subject::new("connect", Effect::Read).until(end));
         loop {
             let request = Call::new(REGISTRY, "GetClusterId", &pb::GetClusterIdRequest {});
             let answer = cluster.calls.ask_registry(request, retry.call_limit()).await;
@@ -153,7 +162,8 @@ impl Connection {
             attempts: 16,
             pause: Duration::from_millis(100),
         };
-        ConnectionBuilder { bootstrap: bootstrap.to_owned(), settings, connector: None, runtime: None }
+        let open_timeout = Duration::from_secs(10);
+        ConnectionBuilder { bootstrap: bootstrap.to_owned(), settings, open_timeout, connector: None, runtime: None }
     }
 
     /// The cluster's id.

@@ -247,7 +247,7 @@ async fn a_cluster_that_is_not_there_is_said_with_its_address() {
     let why = "cannot connect: connection refused: is the server running? address=`boot:1`";
     script.door("boot:1", Some(Act::Fail(RpcError::new(ErrorKind::Unavailable, why))));
     let error: ClientError = script.builder().open().await.expect_err("nobody there");
-    assert!(script.now() <= TIMEOUT);
+    assert!(script.now() > Duration::from_secs(1) && script.now() <= Duration::from_secs(10), "{:?}", script.now());
     assert!(error.is_retriable() && error.to_string().contains("is the server running? address=`boot:1`"), "{error}");
     for bad in ["", "host:port", "a b:1"] {
         let error = script.bootstrap(bad).open().await.expect_err("no address");

@@ -205,7 +205,7 @@ impl RegionServer {
         }
     }
 
-    /// Deletes left-overs of regions and of ended logs every now and then.
+    /// Deletes left-overs of regions every now and then. Those of logs are the master's.
     pub(crate) fn start_collection(self: &Arc<Self>) -> Task<()> {
         let (me, shutdown) = (Arc::downgrade(self), self.shutdown.clone());
         let clock = self.ctx.region.runtime.clock.clone();
@@ -219,13 +219,6 @@ impl RegionServer {
                 let Some(server) = me.upgrade() else { return };
                 for hosted in server.regions.all() {
                     server.collect(&hosted).await;
-                }
-                if server.is_fenced() || server.shutdown.is_signalled() {
-                    return;
-                }
-                match storage::collect::streams(&server.ctx.region.fs).await {
-                    Ok(done) => server.counts.collected(&done),
-                    Err(error) => tracing::warn!(%error, "logs that nobody needs are kept"),
                 }
             }
         })

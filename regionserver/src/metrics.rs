@@ -120,7 +120,7 @@ impl RegionServer {
         all.counter("ferrobase_compaction_bytes", "Bytes that compactions read", counts.compacted_bytes.get());
         all.counter("ferrobase_compaction_failures", "Compactions that failed", counts.compaction_failures.get());
         let (files, bytes) = counts.collections();
-        all.counter("ferrobase_collected_files", "Left-over files of regions and logs that were deleted", files);
+        all.counter("ferrobase_collected_files", "Left-over files of regions that were deleted", files);
         all.counter("ferrobase_collected_bytes", "Bytes of left-over files that were deleted", bytes);
         let (waiting, running) = self.upkeep.compactions();
         all.gauge("ferrobase_compactions_waiting", "Compactions that wait", waiting as u64);

@@ -27,7 +27,7 @@ pub struct ServerSettings {
     pub system_flush_period_ms: u64,
     /// The same for edits that came from the logs of earlier servers, which are kept for them.
     pub replayed_flush_period_ms: u64,
-    /// How often left-over files and logs are looked for, in milliseconds.
+    /// How often left-over files are looked for, in milliseconds.
     pub collect_period_ms: u64,
     /// How long a flush is put off for a compaction when a store has too many files, in milliseconds
     /// (`hbase.hstore.blockingWaitTime`).

@@ -58,6 +58,20 @@ impl RegionServer {
         Ok(Reply::new(&pb::CompactRegionResponse {}))
     }
 
+    /// Starts compactions, or none any more; those that run go on.
+    pub(crate) fn compaction_switch(&self, call: &Call) -> Result<Reply, RpcError> {
+        let request: pb::CompactionSwitchRequest = call.decode()?;
+        let prev_state = self.upkeep.compacts.swap(request.enabled, Ordering::AcqRel);
+        self.arc().start_compactions();
+        Ok(Reply::new(&pb::CompactionSwitchResponse { prev_state }))
+    }
+
+    /// Forgets the compactions that wait; the policy finds again what is worth one.
+    pub(crate) fn clear_compaction_queues(&self) -> Reply {
+        self.upkeep.queue.lock().retain(|_| false);
+        Reply::new(&pb::ClearCompactionQueuesResponse {})
+    }
+
     pub(crate) fn get_region_info(&self, call: &Call) -> Result<Reply, RpcError> {
         let request: pb::GetRegionInfoRequest = call.decode()?;
         let hosted = self.region(&request.region)?;

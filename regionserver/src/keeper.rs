@@ -12,6 +12,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -245,12 +246,12 @@ impl RegionServer {
         self.start_compactions();
     }
 
-    fn start_compactions(self: &Arc<Self>) {
+    pub(crate) fn start_compactions(self: &Arc<Self>) {
         loop {
             let request = {
                 let mut queue = self.upkeep.queue.lock();
                 queue.retain(|region| !region.0.is_gone());
-                if self.shutdown.is_signalled() {
+                if self.shutdown.is_signalled() || !self.upkeep.compacts.load(Ordering::Acquire) {
                     return;
                 }
                 queue.start()

@@ -48,6 +48,8 @@ impl RegionServer {
                 match method {
                     "FlushRegion" => self.flush_region(call).await,
                     "CompactRegion" => self.compact_region(call),
+                    "CompactionSwitch" => self.compaction_switch(call),
+                    "ClearCompactionQueues" => Ok(self.clear_compaction_queues()),
                     "GetRegionInfo" => self.get_region_info(call),
                     "GetOnlineRegion" => Ok(self.get_online_region()),
                     "GetServerInfo" => Ok(self.get_server_info()),

@@ -1,6 +1,7 @@
 //! What flushes and compactions share: bounds, the queue, throttles.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use runtime::Runtime;
@@ -17,6 +18,8 @@ pub(crate) struct Upkeep {
     pub wake: Notify,
     pub flush_slots: Arc<Semaphore>,
     pub queue: Mutex<Queue<Region>>,
+    /// Whether compactions are started; those that wait are kept.
+    pub compacts: AtomicBool,
     pub throttle: Throttle,
     /// One collection at a time.
     pub collecting: tokio::sync::Mutex<()>,
@@ -41,6 +44,7 @@ impl Upkeep {
             flush_slots: Arc::new(Semaphore::new(settings.flushes_max.max(1))),
             queue: Mutex::new(Queue::new(settings.compactions_max)),
             throttle: Throttle::new(runtime.clock.clone(), settings.compaction_bytes_per_second),
+            compacts: AtomicBool::new(true),
             collecting: tokio::sync::Mutex::default(),
             free: Throttle::new(runtime.clock.clone(), 0),
         }

@@ -25,6 +25,24 @@ pub struct OracleFamily {
     pub files: Vec<Vec<Cell>>,
 }
 
+impl OracleFamily {
+    /// Moves the memtable into a new file.
+    pub fn flush(&mut self, order: CellOrder, smallest_read_point: SeqNo, now_ms: i64) {
+        let cells = std::mem::take(&mut self.memtable);
+        let kept = survivors(&self.settings, cells, order, false, smallest_read_point, i64::MIN, now_ms);
+        self.files.push(kept);
+    }
+
+    /// Rewrites `count` files from the `first` on; delete markers go only if these are all.
+    pub fn compact(&mut self, order: CellOrder, first: usize, count: usize, smallest_read_point: SeqNo, now_ms: i64) {
+        let all = count == self.files.len();
+        let cells: Vec<Cell> = self.files.drain(first..first + count).flatten().collect();
+        let earliest_put_ms = earliest_put_ms(&cells);
+        let kept = survivors(&self.settings, cells, order, all, smallest_read_point, earliest_put_ms, now_ms);
+        self.files.insert(first, kept);
+    }
+}
+
 /// See the module's text.
 #[derive(Clone, Debug)]
 pub struct Oracle {
@@ -104,21 +122,13 @@ impl Oracle {
     /// Moves a family's memtable into a new file.
     pub fn flush(&mut self, family: &[u8], smallest_read_point: SeqNo, now_ms: i64) {
         let order = self.order;
-        let family = self.family(family);
-        let cells = std::mem::take(&mut family.memtable);
-        let kept = survivors(&family.settings, cells, order, false, smallest_read_point, i64::MIN, now_ms);
-        family.files.push(kept);
+        self.family(family).flush(order, smallest_read_point, now_ms);
     }
 
     /// Rewrites `count` files from the `first` on; delete markers go only if these are all.
     pub fn compact(&mut self, family: &[u8], first: usize, count: usize, smallest_read_point: SeqNo, now_ms: i64) {
         let order = self.order;
-        let family = self.family(family);
-        let all = count == family.files.len();
-        let cells: Vec<Cell> = family.files.drain(first..first + count).flatten().collect();
-        let earliest_put_ms = earliest_put_ms(&cells);
-        let kept = survivors(&family.settings, cells, order, all, smallest_read_point, earliest_put_ms, now_ms);
-        family.files.insert(first, kept);
+        self.family(family).compact(order, first, count, smallest_read_point, now_ms);
     }
 
     /// All rows that the query answers, each with its cells in order.

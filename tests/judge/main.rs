@@ -8,6 +8,7 @@ mod files;
 mod generator;
 mod hbase;
 mod operation;
+mod oracle;
 mod paper;
 mod wire;
 
@@ -152,6 +153,28 @@ fn play(name: &str, wanted: u64, defendant: &mut dyn Engine, tame: impl Fn(Story
 #[test]
 fn reader_and_compaction_answer_like_hbase() {
     play("reader", setting("JUDGE_OPERATIONS", 2000), &mut paper::Paper::default(), paper::tamed);
+}
+
+#[test]
+fn oracle_answers_like_hbase() {
+    play("oracle", setting("JUDGE_OPERATIONS", 2000), &mut oracle::Model::default(), oracle::tamed);
+}
+
+/// Volume without HBase: the model that HBase has judged is the judge. `ORACLE_OPERATIONS=1000000 [ORACLE_SEED=n]`.
+#[test]
+fn region_answers_like_the_oracle() {
+    let (wanted, first) = (setting("ORACLE_OPERATIONS", 200_000), setting("ORACLE_SEED", 1));
+    let (mut model, mut region) = (oracle::Model::default(), ferrobase::Ferrobase::new());
+    let (mut done, mut seed) = (0, first);
+    while done < wanted {
+        let story = oracle::tamed(generator::story(seed, STORY_LENGTH));
+        if first_difference(&story, &mut model, &mut region).is_some() {
+            panic!("{}", report(seed, &story, &mut model, &mut region).replace("HBase", "the oracle"));
+        }
+        done += story.operations.len() as u64;
+        seed += 1;
+    }
+    println!("region against the oracle: {done} operations in {} stories agree", seed - first);
 }
 
 #[test]

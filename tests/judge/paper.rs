@@ -49,6 +49,51 @@ pub fn tamed(mut story: Story) -> Story {
     story
 }
 
+type Read<'a> = &'a dyn Fn(&Query) -> Result<Vec<Vec<Cell>>, String>;
+
+/// The cells that a put or delete means, each key once.
+pub fn cells_of(
+    mutation: &Mutation,
+    families: &[FamilyDescriptor],
+    now: i64,
+    read: Read<'_>,
+) -> Result<Vec<Cell>, String> {
+    let stamp = |time: i64| if time == LATEST_TIMESTAMP { now } else { time };
+    let make = |family: &[u8], qualifier: &[u8], time: i64, kind: CellType, value: &[u8]| {
+        let mut tags = Vec::new();
+        if let Some(ttl) = mutation.ttl_ms {
+            tags.extend([0, 9, model::cell::TAG_TTL]);
+            tags.extend(ttl.to_be_bytes());
+        }
+        Cell::with_tags(&mutation.row, family, qualifier, time, kind, value, &tags).expect("small parts")
+    };
+    let mut cells: Vec<Cell> = Vec::new();
+    if mutation.kind == MutationKind::Delete && mutation.cells.is_empty() {
+        for family in families {
+            cells.push(make(&family.name, b"", stamp(mutation.timestamp), CellType::DELETE_FAMILY, b""));
+        }
+    }
+    let mut asked: BTreeMap<(&[u8], &[u8]), u32> = BTreeMap::new();
+    for cell in &mutation.cells {
+        let mut time = stamp(cell.timestamp());
+        if cell.cell_type() == CellType::DELETE && cell.timestamp() == LATEST_TIMESTAMP {
+            // The n-th such marker of a column removes the n-th newest version.
+            let nth = asked.entry((cell.family(), cell.qualifier())).or_default();
+            *nth += 1;
+            let mut selection = Selection { max_versions: *nth, ..Selection::default() };
+            selection.add_column(cell.family().to_vec(), cell.qualifier().to_vec());
+            let get = model::query::Get { row: mutation.row.clone(), selection, existence_only: false };
+            let found = read(&Query::from(&get))?.into_iter().flatten().nth(*nth as usize - 1);
+            time = found.map_or(now, |found| found.timestamp());
+        }
+        let made = make(cell.family(), cell.qualifier(), time, cell.cell_type(), cell.value());
+        // The last of equal keys counts.
+        cells.retain(|held| CellOrder::User.compare(held.as_ref(), made.as_ref()).is_ne());
+        cells.push(made);
+    }
+    Ok(cells)
+}
+
 impl Paper {
     fn read(&self, query: Query, limit: Option<u32>) -> Result<Vec<Vec<Cell>>, String> {
         let text = |error: storage::StorageError| error.to_string();
@@ -86,44 +131,11 @@ impl Paper {
     }
 
     fn write(&mut self, mutation: &Mutation) -> Result<(), String> {
-        let stamp = |time: i64| if time == LATEST_TIMESTAMP { self.now } else { time };
-        let make = |family: &[u8], qualifier: &[u8], time: i64, kind: CellType, value: &[u8]| {
-            let mut tags = Vec::new();
-            if let Some(ttl) = mutation.ttl_ms {
-                tags.extend([0, 9, model::cell::TAG_TTL]);
-                tags.extend(ttl.to_be_bytes());
-            }
-            Cell::with_tags(&mutation.row, family, qualifier, time, kind, value, &tags).expect("small parts")
-        };
-        let mut cells = Vec::new();
-        if mutation.kind == MutationKind::Delete && mutation.cells.is_empty() {
-            for family in &self.families {
-                cells.push(make(&family.name, b"", stamp(mutation.timestamp), CellType::DELETE_FAMILY, b""));
-            }
-        }
-        let mut asked: BTreeMap<(&[u8], &[u8]), u32> = BTreeMap::new();
-        for cell in &mutation.cells {
-            let mut time = stamp(cell.timestamp());
-            if cell.cell_type() == CellType::DELETE && cell.timestamp() == LATEST_TIMESTAMP {
-                // The n-th such marker of a column removes the n-th newest version.
-                let nth = asked.entry((cell.family(), cell.qualifier())).or_default();
-                *nth += 1;
-                let mut selection = Selection { max_versions: *nth, ..Selection::default() };
-                selection.add_column(cell.family().to_vec(), cell.qualifier().to_vec());
-                let get = model::query::Get { row: mutation.row.clone(), selection, existence_only: false };
-                let found = self.read(Query::from(&get), None)?.into_iter().flatten().nth(*nth as usize - 1);
-                time = found.map_or(self.now, |found| found.timestamp());
-            }
-            cells.push(make(cell.family(), cell.qualifier(), time, cell.cell_type(), cell.value()));
-        }
+        let cells = cells_of(mutation, &self.families, self.now, &|query| self.read(query.clone(), None))?;
         self.seqno += 1;
         for cell in cells {
             let cell = cell.with_seqno(SeqNo(self.seqno));
-            let memtable = &mut self.stores.get_mut(cell.family()).ok_or("no such family")?.memtable;
-            memtable.retain(|held| {
-                held.seqno() != cell.seqno() || CellOrder::User.compare(held.as_ref(), cell.as_ref()).is_ne()
-            });
-            memtable.push(cell);
+            self.stores.get_mut(cell.family()).ok_or("no such family")?.memtable.push(cell);
         }
         Ok(())
     }

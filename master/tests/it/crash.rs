@@ -165,6 +165,11 @@ async fn look(cluster: &Cluster, roots: &[&FaultyFilesystem]) -> Seen {
     seen
 }
 
+/// Waits until no change is under way.
+async fn settled(cluster: &Cluster) {
+    tokio::time::timeout(Duration::from_secs(20), cluster.master.idle()).await.expect("nothing hangs");
+}
+
 async fn stopped(fs: &FaultyFilesystem) {
     while !fs.is_stopped() {
         tokio::task::yield_now().await;
@@ -203,14 +208,14 @@ async fn stop_everywhere(change: Change) {
             };
             if !fs.is_stopped() {
                 assert!(matches!(done, Some(Ok(()))));
-                cluster.master.idle().await;
+                settled(&cluster).await;
                 break;
             }
             let what = format!("{change:?}, {effect:?} at step {step}: {:?}", fs.step_name(at));
             assert!(cluster.master.close().await.is_err(), "nothing can be flushed any more");
             let next = FaultyFilesystem::over(fs.root());
             let cluster = Cluster::start(Arc::new(next.clone())).await;
-            cluster.master.idle().await;
+            settled(&cluster).await;
             println!("{what}");
             let seen = look(&cluster, &[&fs, &next]).await;
             let is_done = seen == after;
@@ -253,7 +258,7 @@ async fn stop_twice_everywhere(change: Change) {
             stopped_again += usize::from(second.is_stopped());
             let third = FaultyFilesystem::over(second.root());
             let cluster = Cluster::start(Arc::new(third.clone())).await;
-            cluster.master.idle().await;
+            settled(&cluster).await;
             let what =
                 format!("{change:?}, {effect:?} at step {step}, then at {:?}", second.step_name(second.steps() - 1));
             println!("{what}");
@@ -277,10 +282,10 @@ async fn fail_everywhere(change: Change) {
                 break;
             }
             let what = format!("{change:?}, {effect:?} at step {step}: {:?}", fs.step_name(at));
-            cluster.master.idle().await;
+            settled(&cluster).await;
             let next = FaultyFilesystem::over(fs.root());
             let again = Cluster::start(Arc::new(next.clone())).await;
-            again.master.idle().await;
+            settled(&again).await;
             println!("{what}: {done:?}");
             let seen = look(&again, &[&fs, &next]).await;
             match done {
@@ -321,4 +326,79 @@ changes! {
     create_a_namespace: Change::CreateNamespace,
     modify_a_namespace: Change::ModifyNamespace,
     delete_a_namespace: Change::DeleteNamespace,
+}
+
+/// A table's namespace goes while the table is made: its catalog swap fails once, and the pause until the next try is long
+/// enough to delete the namespace.
+#[tokio::test]
+async fn a_table_that_cannot_be_made_leaves_nothing_behind() {
+    let (fs, cluster) = prepared(Change::Create).await;
+    let begun = fs.steps();
+    Change::Create.run(&cluster).await.expect("works");
+    let mut swaps = (begun..fs.steps())
+        .filter(|step| fs.step_name(*step).is_some_and(|name| name.ends_with("ferrobase/cluster/catalog")));
+    let decides = swaps.next_back().expect("the catalog is swapped") - begun;
+    for _ in 0..20 {
+        let (fs, cluster) = prepared(Change::Create).await;
+        let admin = cluster.admin().await;
+        let at = fs.steps() + decides;
+        fs.plan(Fault { step: at, effect: Effect::Before, stop: false });
+        let delete = async {
+            while fs.steps() <= at {
+                tokio::task::yield_now().await;
+            }
+            admin.delete_namespace("n").await
+        };
+        let (made, deleted) = tokio::join!(Change::Create.run(&cluster), delete);
+        settled(&cluster).await;
+        let seen = look(&cluster, &[&fs]).await;
+        assert_ne!(made.is_ok(), deleted.is_ok(), "{made:?} {deleted:?}");
+        assert_eq!((seen.tables.len(), seen.namespaces.len()), if made.is_ok() { (1, 3) } else { (0, 2) });
+        if let Err(error) = made {
+            assert!(error.class().ends_with("NamespaceNotFoundException"), "{error}");
+            // Also not after a restart.
+            let next = FaultyFilesystem::over(fs.root());
+            let again = Cluster::start(Arc::new(next.clone())).await;
+            settled(&again).await;
+            assert_eq!(look(&again, &[&fs, &next]).await, seen);
+            return;
+        }
+    }
+    panic!("the namespace was never deleted in time");
+}
+
+/// META is a cache: whatever happens to its rows, the next start writes them anew, above whatever time they carry.
+#[tokio::test]
+async fn a_ruined_meta_is_mended_at_the_next_start() {
+    use model::mutation::{Mutation, MutationKind};
+    use model::{Cell, CellType};
+    use protocol::meta::{TableState, closed_put, table_state_put};
+    let (fs, cluster) = prepared(Change::Disable).await;
+    let admin = cluster.admin().await;
+    admin.create_table(&described("u"), &keys(&["k"])).await.expect("create");
+    admin.disable_table(&name("u")).await.expect("disable");
+    let regions = admin.regions(&name("t")).await.expect("regions");
+    // What a clock that ran an hour ahead would have written.
+    let future = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("now").as_millis() as i64;
+    let future = future + 3_600_000;
+    let meta = cluster.table("hbase:meta").await;
+    let mut gone = Mutation::new(MutationKind::Delete, regions[0].info.region_name());
+    gone.cells.push(Cell::new(&gone.row, b"info", b"", future, CellType::DELETE_FAMILY, b"").expect("cell"));
+    let mut nonsense = Mutation::new(MutationKind::Put, Bytes::from_static(b"u,q,1.x."));
+    nonsense.cells.push(Cell::put(&nonsense.row, b"info", b"regioninfo", future, b"nonsense").expect("cell"));
+    let ruin = vec![
+        gone,
+        nonsense,
+        closed_put(&regions[1].info, future),
+        table_state_put(&name("t"), TableState::Disabling, future),
+        table_state_put(&name("u"), TableState::Enabled, future),
+        table_state_put(&name("v"), TableState::Enabled, future),
+    ];
+    put_all(&meta, ruin).await;
+    let next = FaultyFilesystem::over(fs.root());
+    let cluster = Cluster::start(Arc::new(next.clone())).await;
+    let seen = look(&cluster, &[&fs, &next]).await;
+    let states: Vec<_> = seen.tables.iter().map(|table| (table.enabled, table.starts.len())).collect();
+    assert_eq!(states, [(true, 2), (false, 2)]);
+    assert_eq!(seen.tables[0].rows.len(), 4);
 }

@@ -235,6 +235,14 @@ async fn an_altered_table_serves_what_it_has_now() {
     assert_eq!(get("a").await.expect("get").value(b"f", b"q").as_deref(), Some(&b"1"[..]));
     // The same out of service, and after a crash.
     admin.disable_table(&t).await.expect("disable");
+    let mut least = less.clone();
+    least.families.remove(&b"h"[..]);
+    admin.modify_table(&least).await.expect("modify");
+    admin.modify_table(&less).await.expect("modify");
+    admin.enable_table(&t).await.expect("enable");
+    assert!(get("z").await.expect("get").value(b"h", b"q").is_none());
+    table.mutate(put_in("h", "z", "3")).await.expect("put");
+    admin.disable_table(&t).await.expect("disable");
     admin.modify_table(&less).await.expect("modify");
     assert_eq!(admin.descriptor(&t).await.expect("descriptor"), less);
     let cluster = Cluster::start(cluster.fs.clone()).await;
@@ -243,7 +251,7 @@ async fn an_altered_table_serves_what_it_has_now() {
     admin.enable_table(&t).await.expect("enable");
     assert_eq!(rows(&table).await.len(), 2);
     let row = table.get(&model::query::Get::new("z")).await.expect("get");
-    assert_eq!(row.value(b"h", b"q").as_deref(), Some(&b"2"[..]));
+    assert_eq!(row.value(b"h", b"q").as_deref(), Some(&b"3"[..]));
     let none = model::schema::TableDescriptor::new(t.clone());
     refused(admin.modify_table(&none).await, "DoNotRetryIOException", "famil");
 }

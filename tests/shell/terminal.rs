@@ -89,6 +89,17 @@ impl Terminal {
         }
     }
 
+    /// Whether the text appears in that time.
+    fn shows(&mut self, text: &str, time: Duration) -> bool {
+        let begun = Instant::now();
+        while !self.seen.contains(text) {
+            let Some(left) = time.checked_sub(begun.elapsed()) else { return false };
+            let Ok(bytes) = self.output.recv_timeout(left) else { return false };
+            self.seen.push_str(&plain(&bytes));
+        }
+        true
+    }
+
     fn end(mut self) -> Option<i32> {
         let begun = Instant::now();
         loop {
@@ -105,6 +116,20 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A signal that stops a process takes a moment to reach all of its threads.
+fn wait_until_stopped(process: i32) {
+    let begun = Instant::now();
+    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.expect("a thread").path().join("stat")).unwrap_or_default();
+        // The state stands behind the name, which may hold anything.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    while !std::fs::read_dir(format!("/proc/{process}/task")).expect("its threads").all(stopped) {
+        assert!(begun.elapsed() < WAIT_MAX, "the server does not stop");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -160,11 +185,13 @@ fn a_person_may_err_cancel_and_go_on() {
     let stopped = i32::try_from(server.pid()).expect("an id");
     // SAFETY: kill(2) touches no memory; the server is ours and has not been waited for.
     unsafe { libc::kill(stopped, libc::SIGSTOP) };
+    wait_until_stopped(stopped);
     terminal.press("t.count\r");
     terminal.until("t.count\n");
-    // The key may come before the command has begun to listen; then the line is empty and the command is run again.
-    std::thread::sleep(Duration::from_millis(300));
-    terminal.press("\u{3}");
+    // A key pressed before the line has left the editor is the editor's, so one may not be enough.
+    while !terminal.shows("ERROR: interrupted\n", Duration::from_millis(500)) {
+        terminal.press("\u{3}");
+    }
     terminal.until("ERROR: interrupted\n");
     // SAFETY: as above.
     unsafe { libc::kill(stopped, libc::SIGCONT) };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Longest run of one test in seconds, for `timeout`; a bug may make it hang.
+/// Longest run of one test binary in seconds, for `timeout`; a bug may make it hang.
 const LIMIT: &str = "300";
 
 struct Replacement {
@@ -130,52 +130,74 @@ enum Run {
     Broken(String),
 }
 
-fn test(tree: &Path, target: &Path, arguments: &[String]) -> Run {
+/// Test binaries, and the folder that they run in.
+struct Built {
+    executables: Vec<String>,
+    folder: PathBuf,
+}
+
+/// What cargo is asked to build, and what the binaries are asked to run.
+fn halves(test: &[String]) -> (&[String], &[String]) {
+    let at = test.iter().position(|one| one == "--").unwrap_or(test.len());
+    (&test[..at], &test[(at + 1).min(test.len())..])
+}
+
+fn build(tree: &Path, target: &Path, arguments: &[String]) -> Result<Built, String> {
     let cargo = std::env::var("PLANTED_CARGO").unwrap_or_else(|_| env!("CARGO").to_owned());
-    let run = |command: &str, more: &[&str]| {
-        let mut command = Command::new(command);
-        command.args(more).current_dir(tree).env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
-        command.output().expect("timeout and cargo are there")
+    // Quick to build is what counts; the file names of the tests come as JSON.
+    let built = Command::new(cargo)
+        .args(["test", "--no-run", "--message-format=json"])
+        .args(arguments)
+        .current_dir(tree)
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .output()
+        .expect("cargo is there");
+    let said = String::from_utf8_lossy(&built.stdout);
+    if !built.status.success() {
+        let errors = String::from_utf8_lossy(&built.stderr);
+        let first: Vec<_> = said.lines().chain(errors.lines()).filter(|line| line.contains("error")).take(3).collect();
+        return Err(format!("does not build: {}", first.join("\n")));
+    }
+    let tests: Vec<&str> = said.lines().filter(|line| line.contains("\"executable\":\"")).collect();
+    let field = |line: &str, name: &str| {
+        line.split_once(&format!("\"{name}\":\"")).and_then(|(_, rest)| rest.split('"').next()).map(str::to_owned)
     };
-    let build = arguments.iter().map(String::as_str).take_while(|argument| *argument != "--");
-    run(&cargo, &["test", "--quiet", "--no-run"].into_iter().chain(build).collect::<Vec<_>>());
-    let whole = arguments.iter().map(String::as_str);
-    let output = run(
-        "timeout",
-        &[LIMIT, &cargo, "test", "--quiet", "--no-fail-fast"].into_iter().chain(whole).collect::<Vec<_>>(),
-    );
-    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let tail = || errors.lines().chain(out.lines()).filter(|line| !line.trim().is_empty()).collect::<Vec<_>>();
-    if output.status.code() == Some(124) {
-        return Run::Failed(vec!["(hangs)".to_owned()]);
-    }
-    if errors.contains("could not compile") {
-        let lines = tail();
-        return Run::Broken(format!("does not compile: {}", lines[..lines.len().min(12)].join("\n")));
-    }
-    let passed: usize = out
-        .lines()
-        .filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<usize>().ok())
-        .sum();
-    if output.status.success() {
-        return if passed > 0 { Run::Passed } else { Run::Broken("no test has this name".to_owned()) };
-    }
-    // The list of failures at the end: four blanks and a name.
-    let mut failed: Vec<String> = Vec::new();
-    for line in out.lines() {
-        let is_name =
-            |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:".contains(&b));
-        if let Some(name) = line.strip_prefix("    ").filter(is_name)
-            && !failed.iter().any(|other| other == name)
-        {
-            failed.push(name.to_owned());
+    let manifest = tests.iter().find_map(|line| field(line, "manifest_path")).unwrap_or_default();
+    let folder = Path::new(&manifest).parent().unwrap_or(tree).to_owned();
+    Ok(Built { executables: tests.iter().filter_map(|line| field(line, "executable")).collect(), folder })
+}
+
+fn run(built: &Built, arguments: &[String]) -> Run {
+    let (mut passed, mut failed) = (0, Vec::new());
+    for executable in &built.executables {
+        let output = Command::new("timeout")
+            .args([LIMIT, executable])
+            .args(arguments)
+            .current_dir(&built.folder)
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .expect("timeout is there");
+        let out = String::from_utf8_lossy(&output.stdout);
+        // `test NAME ... FAILED`
+        let names = out.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+        failed.extend(names.map(str::to_owned));
+        match output.status.code() {
+            Some(0) => {
+                let counts = out.lines().filter_map(|line| line.strip_prefix("test result: ok. ")?.split(' ').next());
+                passed += counts.filter_map(|count| count.parse::<usize>().ok()).sum::<usize>();
+            }
+            Some(124) => failed.push("(hangs)".to_owned()),
+            _ if failed.is_empty() => failed.push("(dies)".to_owned()),
+            _ => {}
         }
     }
-    if failed.is_empty() {
-        let lines = tail();
-        return Run::Broken(lines[lines.len().saturating_sub(12)..].join("\n"));
+    match (failed.is_empty(), passed) {
+        (false, _) => Run::Failed(failed),
+        (true, 0) => Run::Broken("no test has this name".to_owned()),
+        (true, _) => Run::Passed,
     }
-    Run::Failed(failed)
 }
 
 #[test]
@@ -190,12 +212,22 @@ fn every_planted_bug_is_caught() {
     copy_tree(&tree);
     let planted: Vec<Planted> = all().into_iter().filter(|one| is_wanted(&one.name)).collect();
     let mut wrong = Vec::new();
-    let tests: BTreeSet<&Vec<String>> = planted.iter().map(|one| &one.test).collect();
-    for arguments in tests {
-        match test(&tree, &target, arguments) {
-            Run::Passed => {}
-            Run::Failed(names) => wrong.push(format!("fails without a bug: {}: {names:?}", arguments.join(" "))),
-            Run::Broken(why) => wrong.push(format!("{}: {why}", arguments.join(" "))),
+    let mut tests: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
+    for one in &planted {
+        let (what, which) = halves(&one.test);
+        tests.entry(what).or_default().insert(which);
+    }
+    for (what, which) in tests {
+        let built = match build(&tree, &target, what) {
+            Ok(built) => built,
+            Err(why) => panic!("{}: {why}", what.join(" ")),
+        };
+        for which in which {
+            match run(&built, which) {
+                Run::Passed => {}
+                Run::Failed(names) => wrong.push(format!("fails without a bug: {} {names:?}", what.join(" "))),
+                Run::Broken(why) => wrong.push(format!("{} {}: {why}", what.join(" "), which.join(" "))),
+            }
         }
     }
     eprintln!("| bug | patch | caught by |\n| --- | --- | --- |");
@@ -210,7 +242,8 @@ fn every_planted_bug_is_caught() {
         let before: Vec<_> =
             changed.keys().map(|path| (path, std::fs::read(tree.join(path)).expect("just read"))).collect();
         changed.iter().for_each(|(path, text)| write(&tree.join(path), text.as_bytes()));
-        let run = test(&tree, &target, &one.test);
+        let (what, which) = halves(&one.test);
+        let run = build(&tree, &target, what).map_or_else(Run::Broken, |built| run(&built, which));
         before.iter().for_each(|(path, data)| write(&tree.join(path), data));
         match run {
             Run::Failed(names) => {

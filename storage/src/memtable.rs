@@ -112,8 +112,9 @@ impl Memtable {
     }
 }
 
-/// Cells fetched from the skip list at once: finding a place costs more than walking on from it.
-const BATCH: usize = 32;
+/// Cells fetched from the skip list at once, at first and at most: finding a place costs more than walking on from it, and
+/// cells that are not wanted cost too.
+const BATCH: std::ops::RangeInclusive<usize> = 4..=32;
 
 /// Walks a [`Memtable`]. Cells inserted behind the position may or may not be seen; the read point decides anyway.
 #[derive(Debug)]
@@ -156,15 +157,15 @@ impl CellSource for MemtableSource {
             self.at = 0;
             self.ended = true;
         } else {
-            let last = self.key(&self.batch[self.at].clone());
-            self.fill(Bound::Excluded(last), BATCH);
+            let (last, more) = (self.key(&self.batch[self.at]), self.batch.len() * 2);
+            self.fill(Bound::Excluded(last), more.clamp(*BATCH.start(), *BATCH.end()));
         }
         Ok(Progress::Ready)
     }
 
     fn seek(&mut self, key: &Cell) -> Result<Progress> {
         // A point read takes few cells; a scan fills larger batches as it goes.
-        self.fill(Bound::Included(self.key(key)), 4);
+        self.fill(Bound::Included(self.key(key)), *BATCH.start());
         Ok(Progress::Ready)
     }
 
@@ -179,7 +180,7 @@ impl CellSource for MemtableSource {
                 self.batch.clear();
                 self.at = 0;
             }
-            None => self.fill(Bound::Included(self.key(key)), BATCH),
+            None => self.fill(Bound::Included(self.key(key)), *BATCH.end()),
         }
         Ok(Progress::Ready)
     }

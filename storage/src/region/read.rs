@@ -64,7 +64,8 @@ impl Region {
         for family in query.selection.columns.keys() {
             self.check_family(&descriptor, family)?;
         }
-        let filter = start_filter(&query.selection, query.reversed, self.ctx.runtime.random.next_u64())?;
+        let seed = query.selection.filter.as_ref().map_or(0, |_| self.ctx.runtime.random.next_u64());
+        let filter = start_filter(&query.selection, query.reversed, seed)?;
         // Held before the version is cloned, so that no compaction in between drops what this scan sees.
         let held = self.mvcc.hold();
         let mut guard = Held { region: Some(self.clone()), held };

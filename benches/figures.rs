@@ -80,14 +80,18 @@ fn rate(time: Duration, mut work: impl FnMut() -> usize) -> f64 {
     done as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// Appends of so many bytes, each synced, a second.
-fn raw_syncs(file: &mut File, bytes: usize) -> f64 {
-    let data = vec![7; bytes];
-    rate(SLICE, || {
-        file.write_all(&data).expect("write");
-        file.sync_data().expect("sync");
-        1
-    })
+/// Appends of so many bytes, each synced, a second; on a thread that does nothing else, like the log's.
+async fn raw_syncs(file: &Arc<File>, bytes: usize) -> f64 {
+    let file = file.clone();
+    let syncing = tokio::task::spawn_blocking(move || {
+        let data = vec![7; bytes];
+        rate(SLICE, || {
+            (&*file).write_all(&data).expect("write");
+            file.sync_data().expect("sync");
+            1
+        })
+    });
+    syncing.await.expect("raw syncs")
 }
 
 /// Entries a second of writers that each wait for their entry.
@@ -120,7 +124,7 @@ async fn commits(fs: &Arc<dyn Filesystem>, folder: &Path, rounds: usize) {
     let (log, cells) = (log(fs).await, Arc::new(row_cells(1)));
     let entry_bytes: usize = cells.iter().map(|cell| cell.bytes().len() + 4).sum();
     let region = region(fs, "commits").await;
-    let mut raw = File::create(folder.join("raw")).expect("create");
+    let raw = Arc::new(File::create(folder.join("raw")).expect("create"));
     for writers in [1, 8, 64] {
         let beside = "rows a second at one fdatasync for a batch of all writers";
         let mut entries = Figure::new(format!("log entries a second, {writers} writers"), beside);
@@ -129,7 +133,7 @@ async fn commits(fs: &Arc<dyn Filesystem>, folder: &Path, rounds: usize) {
             let (mut limit, mut logged, mut put_rate) = (0.0, 0.0, 0.0);
             let slices = SIDE.as_millis() / SLICE.as_millis();
             for _ in 0..slices {
-                limit += raw_syncs(&mut raw, entry_bytes * writers) * writers as f64;
+                limit += raw_syncs(&raw, entry_bytes * writers).await * writers as f64;
                 let (log, cells) = (log.clone(), cells.clone());
                 logged += closed_loop(writers, move |_| {
                     let ticket = log.submit(&Bytes::from_static(b"region"), SeqNo(1), WRITTEN_MS, None, &cells);

@@ -94,6 +94,9 @@ pub fn damage(data: &mut Vec<u8>, parts: &[Range<usize>], hot: &[Range<usize>], 
             }
             let (left, right) = (data[a.start..a.start + len].to_vec(), data[b.start..b.start + len].to_vec());
             data[a.start..a.start + len].copy_from_slice(&right);
+            if dice.below(2) == 0 {
+                return format!("{len} bytes of the block at {} stand at {} too", b.start, a.start);
+            }
             data[b.start..b.start + len].copy_from_slice(&left);
             format!("{len} bytes of the blocks at {} and {} swapped", a.start, b.start)
         }

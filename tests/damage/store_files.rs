@@ -200,9 +200,12 @@ pub fn samples() -> Vec<Sample> {
                         writer.append(marker.as_ref()).expect("in order");
                     }
                     for (at, qualifier) in ["a", "bb"].into_iter().enumerate() {
+                        // Numbers of one width make blocks of one length, which can be taken for one another.
                         let value = format!("value {:06}", row * 7919 % 1000);
                         let put = cell(row, qualifier, 1000 + row as i64, CellType::PUT, &value, tags);
-                        writer.append(put.with_seqno(SeqNo((10 + row * 2 + at) as u64)).as_ref()).expect("in order");
+                        writer
+                            .append(put.with_seqno(SeqNo((100_000 + row * 2 + at) as u64)).as_ref())
+                            .expect("in order");
                     }
                 }
                 let nonces = [1, 2, 3].map(|nonce| Nonce { group: 9, nonce });

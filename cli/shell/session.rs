@@ -11,7 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use runtime::clock::Clock;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::context::Context;
 use super::error::{Failure, Result, message};
@@ -35,6 +37,8 @@ pub struct Session<'a> {
     /// Results only, no times.
     quiet: bool,
     clock: Arc<dyn Clock>,
+    /// Ctrl-C while a command runs; only with a person, otherwise it ends the process.
+    interrupts: Option<Signal>,
 }
 
 /// Why a session ended.
@@ -69,7 +73,7 @@ const START: Place = Place { line: 1, column: 1 };
 impl<'a> Session<'a> {
     /// A session that has not begun.
     pub fn new(context: Context<'a>, interactive: bool, quiet: bool, clock: Arc<dyn Clock>) -> Session<'a> {
-        Session { context, variables: BTreeMap::new(), interactive, quiet, clock }
+        Session { context, variables: BTreeMap::new(), interactive, quiet, clock, interrupts: None }
     }
 
     /// Runs a whole text. `name` stands before places in messages.
@@ -92,7 +96,18 @@ impl<'a> Session<'a> {
     /// Runs statements as their lines come.
     pub async fn run_lines(&mut self, lines: Rc<RefCell<dyn Lines>>) -> End {
         let (mut buffer, mut place, mut number) = (Vec::new(), START, 1_u32);
+        if self.interactive {
+            // From here on the key ends no more than a command, however early it comes.
+            match signal(SignalKind::interrupt()) {
+                Ok(signal) => self.interrupts = Some(signal),
+                Err(error) => return End::Failed(format!("ERROR: cannot listen for Ctrl-C: {error}"), 1),
+            }
+        }
         loop {
+            if let Some(interrupts) = &mut self.interrupts {
+                // A key that came too late for the last command must not end the next one.
+                while interrupts.recv().now_or_never() == Some(Some(())) {}
+            }
             let prompt = format!("ferrobase:{number:03}{} ", if buffer.is_empty() { ">" } else { "*" });
             let line = match lines.borrow_mut().next(&prompt) {
                 Ok(line) => line,
@@ -259,13 +274,12 @@ impl<'a> Session<'a> {
         }
         let subject = values.first().and_then(Value::to_text).unwrap_or_default();
         let arguments = Arguments::new(word.name, values);
-        let outcome = if self.interactive {
-            tokio::select! {
+        let outcome = match &mut self.interrupts {
+            Some(interrupts) => tokio::select! {
                 outcome = run(&mut self.context, word, arguments) => outcome,
-                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-            }
-        } else {
-            run(&mut self.context, word, arguments).await
+                _ = interrupts.recv() => Err(Failure::Interrupted),
+            },
+            None => run(&mut self.context, word, arguments).await,
         };
         match outcome {
             Ok(value) => Ok(value),

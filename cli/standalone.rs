@@ -75,7 +75,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let node = Node::start(fs, runtime.clone(), budget, &address).await?;
     let ready = Arc::new(AtomicBool::new(false));
     let http = http_listener.map(|listener| {
-        let door = http::serve(listener, node.clone(), ready.clone(), shutdown.child());
+        let door = http::serve(listener, node.clone(), ready.clone(), runtime.clock.clone(), shutdown.child());
         runtime::task::spawn("http door", door)
     });
     let dispatcher = Dispatcher::default()

@@ -121,6 +121,10 @@ impl RegionServer {
     pub async fn close(&self) -> Result<(), RpcError> {
         self.stopped.store(true, Ordering::Release);
         self.shutdown.signal();
+        // Orders begun before are carried out; those behind them are refused. Then nothing opens any more.
+        for lane in &self.orders {
+            drop(lane.lock().await);
+        }
         self.scanners.clear();
         let mut regions = self.regions.all();
         // META last: until then others may learn where regions were.

@@ -5,6 +5,7 @@ use protocol::service::HOST;
 use model::ErrorKind;
 use model::query::Get;
 use model::schema::FamilyDescriptor;
+use storage::manifest::ManifestHandle;
 
 use crate::rig::*;
 
@@ -77,4 +78,26 @@ async fn a_closed_server_has_flushed_its_regions() {
     let other = Rig::empty(Plan { fs: rig.fs.clone(), ..Plan::default() }, 2).await;
     other.open(&other.info, 300, 2).await.expect("open");
     assert_eq!(other.value("r", "q").await.as_deref(), Some("v"));
+}
+
+#[tokio::test]
+async fn a_close_leaves_no_region_to_an_opening_under_way() {
+    let (mut opened, mut refused) = (0, 0);
+    for steps in 0..60 {
+        let rig = Rig::empty(Plan::default(), 1).await;
+        let close = async {
+            for _ in 0..steps {
+                tokio::task::yield_now().await;
+            }
+            rig.server.close().await
+        };
+        let (open, close) = tokio::join!(rig.open(&rig.info, 100, 1), close);
+        close.expect("close");
+        *(if open.is_ok() { &mut opened } else { &mut refused }) += 1;
+        let name = rig.info.encoded_name();
+        let manifest = ManifestHandle::load(&rig.fs, &rig.runtime.random, TABLE_ID, &name).await.expect("read");
+        let needs = manifest.expect("created").manifest().needs.clone();
+        assert!(needs.is_empty(), "{steps} steps: still open after the close: {needs:x?}");
+    }
+    assert!(opened > 0 && refused > 0, "both ways round: {opened} {refused}");
 }

@@ -232,6 +232,22 @@ async fn an_entry_that_was_appended_again_counts_once() {
     }
 }
 
+#[tokio::test]
+async fn a_trim_whose_answer_was_lost_is_not_taken_for_a_fence() {
+    let machine = FaultyFilesystem::new();
+    let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+    let log = log(&fs, 5, 300).await;
+    for seqno in 1..=12 {
+        write(&log, "a", seqno).await;
+    }
+    let segments = log.segments();
+    machine.plan(Fault { step: machine.steps(), effect: Effect::After, stop: false });
+    log.forget(&region("a"), SeqNo(12)).await.expect_err("no answer");
+    log.forget(&region("a"), SeqNo(12)).await.expect("again");
+    assert!(!log.is_fenced() && log.segments() < segments);
+    write(&log, "a", 13).await;
+}
+
 /// A fence of sealed segments takes their headers and indexes and not what lies between.
 #[tokio::test]
 async fn damage_in_a_sealed_segment_is_an_error_or_the_right_answer() {

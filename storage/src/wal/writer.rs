@@ -227,7 +227,16 @@ impl Log {
             return Ok(());
         }
         // First the head, then the files: a reader never looks below `low`.
-        match self.0.fs.register_swap(&head_path(self.0.stream), &head.0, &format!("live.{low:x}"), None).await? {
+        let (path, live) = (head_path(self.0.stream), format!("live.{low:x}"));
+        let mut swapped = self.0.fs.register_swap(&path, &head.0, &live, None).await?;
+        if let SwapOutcome::Superseded(Some(found)) = &swapped
+            && found.head.starts_with("live.")
+        {
+            // Only this writer says so: an earlier trim stands whose answer was lost.
+            head.0 = found.version.clone();
+            swapped = self.0.fs.register_swap(&path, &head.0, &live, None).await?;
+        }
+        match swapped {
             SwapOutcome::Swapped(version) => *head = (version, low),
             SwapOutcome::Superseded(_) => {
                 self.0.fenced.store(true, std::sync::atomic::Ordering::Release);

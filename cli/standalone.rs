@@ -155,7 +155,7 @@ impl Node {
         let name = ServerName { host: address.0.clone(), port: address.1, start_code };
         let region = RegionContext {
             runtime,
-            fs,
+            fs: fs.clone(),
             log: log.clone(),
             budget: Budget::of_memory(budget),
             cache: Arc::new(BlockCache::new(budget / 2)),
@@ -168,6 +168,13 @@ impl Node {
         });
         let host: Arc<dyn Service> = server.clone();
         let master = Master::start(MasterContext { region, leadership, host, server: name }).await?;
+        // Nobody else writes below this root: streams that no manifest names any more can be ended and collected.
+        let own = log.stream();
+        runtime::task::spawn("old logs", async move {
+            if let Err(error) = storage::collect::end_others(&fs, own).await {
+                tracing::warn!(%error, "old logs stay for now");
+            }
+        });
         Ok(Arc::new(Node { server, master, log }))
     }
 
@@ -189,7 +196,9 @@ impl Node {
         if let Err(error) = self.master.close().await {
             tracing::error!(%error, "the master's own region was not closed");
         }
-        self.log.close().await;
+        if let Err(error) = self.log.end().await {
+            tracing::warn!(%error, "the log was closed and not ended; the next start does it");
+        }
     }
 }
 

@@ -190,11 +190,12 @@ impl Node {
     }
 
     async fn close(&self) {
-        if let Err(error) = self.server.close().await {
-            tracing::error!(%error, "not every region was closed; the log holds what was not flushed");
-        }
+        // The master first: it would open again what the region server closes.
         if let Err(error) = self.master.close().await {
             tracing::error!(%error, "the master's own region was not closed");
+        }
+        if let Err(error) = self.server.close().await {
+            tracing::error!(%error, "not every region was closed; the log holds what was not flushed");
         }
         if let Err(error) = self.log.end().await {
             tracing::warn!(%error, "the log was closed and not ended; the next start does it");

@@ -19,7 +19,12 @@ pub fn start(global: &Global) -> Result<(), Failure> {
     })?;
     let colour =
         global.color == Color::Auto && std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // Nobody may be reading; a line that cannot be written is lost.
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .log_internal_errors(false);
     match global.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

@@ -13,6 +13,7 @@ mod ready;
 mod shell;
 mod standalone;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use command::{Command, UsageError};
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("ferrobase: {}", failure.message);
+                // Standard error may be closed; the code says enough.
+                let _ = writeln!(std::io::stderr(), "ferrobase: {}", failure.message);
             }
             ExitCode::from(failure.code)
         }

@@ -9,6 +9,7 @@
 //! - The ready file and the greeting appear only when every door answers.
 //! - A first SIGTERM or SIGINT closes all regions and exits with 0; a second one ends the process at once.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +42,8 @@ use crate::ready::{Ready, ReadyFile};
 const HOLDER_WAIT: Duration = Duration::from_secs(3);
 /// A message of this length is taken however small the budget is: it holds the largest cell.
 const FRAME_BYTES_LEAST: usize = 16 << 20;
+/// What every system gives a process.
+const FILE_HANDLES_LEAST: u64 = 256;
 /// How often the log is asked whether another process has taken over.
 const FENCE_CHECK: Duration = Duration::from_millis(500);
 
@@ -57,6 +60,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         let hint = "clients of other machines could do anything, there is no security yet; say --insecure to allow it";
         return Err(Failure::usage(format!("--bind {}: {hint}", flags.bind)));
     }
+    let handles = raise_file_handles();
     let mut signals = Signals::new()?;
     let listener = bind(flags, "--port", flags.port).await?;
     let http_listener = match flags.http_port {
@@ -71,6 +75,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(path, runtime.random.clone())?);
     let address = advertised(flags, port)?;
     let _lock = lock(&fs, &runtime, flags, &address).await?;
+    check_root(&fs, &flags.data).await?;
     let shutdown = Shutdown::new();
     let node = Node::start(fs, runtime.clone(), budget, &address).await?;
     let ready = Arc::new(AtomicBool::new(false));
@@ -87,7 +92,9 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let share = usize::try_from(budget / 10).unwrap_or(usize::MAX);
     let frame_bytes_max = share.clamp(FRAME_BYTES_LEAST, grpc::Limits::default().frame_bytes_max);
     let request_bytes_total = share.max(frame_bytes_max);
-    let limits = grpc::Limits { request_bytes_total, frame_bytes_max, ..grpc::Limits::default() };
+    let limits = grpc::Limits::default();
+    let connections_max = limits.connections_max.min(connections_of(handles));
+    let limits = grpc::Limits { request_bytes_total, frame_bytes_max, connections_max, ..limits };
     let door = grpc::serve(listener, Arc::new(dispatcher), shutdown.child(), limits);
     let door = runtime::task::spawn("rpc door", door);
 
@@ -119,7 +126,8 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         return Err(Failure::held(format!("{}: another process has taken the data root over", flags.data)));
     }
     if !global.quiet {
-        eprintln!("stopping; once more to stop at once");
+        // Standard error may be closed by now.
+        let _ = writeln!(std::io::stderr(), "stopping; once more to stop at once");
     }
     let stop = async {
         shutdown.signal();
@@ -133,6 +141,23 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         () = stop => Ok(()),
         code = signals.second() => Err(Failure { code, message: "stopped at once; the log holds what was not flushed".to_owned() }),
     }
+}
+
+/// A root without a leader's register never had a master, so it holds nothing yet; or it is the rest of something.
+async fn check_root(fs: &Arc<dyn Filesystem>, data: &str) -> Result<(), Failure> {
+    if coordination::read_leader(fs).await?.is_some() {
+        return Ok(());
+    }
+    for folder in ["data", "ferrobase/log"] {
+        if let Some(found) = fs.list(folder).await?.first() {
+            return Err(Failure::failed(format!(
+                "{data}: `{}` lies here, but the registers of a cluster (ferrobase/cluster) do not: this is no data root, or a \
+                 part of one; restore it whole, or name another folder",
+                found.path
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The parts of the process that serve.
@@ -213,6 +238,24 @@ impl Status for Node {
     }
 }
 
+/// Takes as many file handles as the process may have, and says how many they are.
+fn raise_file_handles() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a valid, exclusively borrowed struct of the type they want, which outlives them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return FILE_HANDLES_LEAST;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 { raised.rlim_cur } else { limit.rlim_cur }
+    }
+}
+
+/// Half of the file handles are for clients; the rest is for files and the HTTP door.
+fn connections_of(handles: u64) -> usize {
+    usize::try_from(handles / 2).unwrap_or(usize::MAX).max(1)
+}
+
 /// The folder of a data root given as a path or `file://` URL.
 pub fn data_path(data: &str) -> Result<&str, Failure> {
     match data.split_once("://") {
@@ -239,6 +282,9 @@ fn advertised(flags: &Standalone, port: u16) -> Result<(String, u16), Failure> {
         return Ok((flags.bind.to_string(), port));
     };
     match text.rsplit_once(':') {
+        _ if text.contains(|c: char| c.is_whitespace() || c == '/') => {
+            Err(Failure::usage(format!("--advertise `{text}`: HOST or HOST:PORT is needed")))
+        }
         None if !text.is_empty() => Ok((text.clone(), port)),
         Some((host, number)) if !host.is_empty() => match number.parse() {
             Ok(port) => Ok((host.to_owned(), port)),
@@ -285,15 +331,17 @@ async fn answers(runtime: &Runtime, address: &str) -> bool {
     matches!(runtime::clock::within(&*runtime.clock, HOLDER_WAIT, ask).await, Some(Ok(_)))
 }
 
+/// Says where the process listens. Nobody may be reading: that is no reason to stop.
 fn greet(flags: &Standalone, address: &(String, u16), http_port: Option<u16>, took: Duration) {
-    println!("Ferrobase {} is ready after {:.2} s", env!("CARGO_PKG_VERSION"), took.as_secs_f64());
-    println!("  data     {}", flags.data);
-    println!("  clients  {}:{}", address.0, address.1);
+    let mut text = format!("Ferrobase {} is ready after {:.2} s\n", env!("CARGO_PKG_VERSION"), took.as_secs_f64());
+    text += &format!("  data     {}\n  clients  {}:{}\n", flags.data, address.0, address.1);
     if let Some(port) = http_port {
-        println!("  http     http://{}/health /ready /metrics", SocketAddr::new(flags.bind, port));
+        text += &format!("  http     http://{}/health /ready /metrics\n", SocketAddr::new(flags.bind, port));
     }
     let connect = if address.1 == 16000 { String::new() } else { format!(" --connect {}:{}", address.0, address.1) };
-    println!("Next: ferrobase shell{connect}");
+    text += &format!("Next: ferrobase shell{connect}\n");
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// SIGTERM and SIGINT; SIGHUP has nothing to reload and does not end the process.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use coordination::Leadership;
+use coordination::{CoordinationError, Leadership};
 use futures::StreamExt;
 use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
@@ -32,6 +32,7 @@ use storage::region::{Region, RegionContext};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::catalog;
 use crate::error::{MasterError, Result};
 use crate::head::{HeadState, TableHead};
 use crate::host::Host;
@@ -72,6 +73,7 @@ impl Master {
     pub async fn start(ctx: MasterContext) -> Result<Arc<Master>> {
         let MasterContext { region: ctx, leadership, host, server } = ctx;
         let journal = open_journal(&ctx, &leadership).await?;
+        check_catalog(&ctx).await?;
         let tables = Tables::load(ctx.fs.clone(), ctx.runtime.random.clone(), leadership.master_epoch).await?;
         let host = Host { service: host, master_epoch: leadership.master_epoch };
         let meta_seqnum = open_meta(&ctx, &leadership, &host).await?;
@@ -318,6 +320,22 @@ async fn open_journal(ctx: &RegionContext, leadership: &Leadership) -> Result<Jo
     Region::create(&ctx.fs, &ctx.runtime, OWN_TABLE_ID, &info, &descriptor, epoch - 1).await?;
     let region = Region::open(ctx.clone(), info, OWN_TABLE_ID, epoch, Arc::new(descriptor)).await?;
     Ok(Journal::new(region))
+}
+
+/// A root has its catalog before it has META: without the one and with the other it has lost what tables there are.
+async fn check_catalog(ctx: &RegionContext) -> Result<()> {
+    let meta = storage::manifest::path(META_TABLE_ID, &RegionInfo::meta().encoded_name());
+    if ctx.fs.register_read_settled(catalog::PATH).await.map_err(CoordinationError::from)?.is_none()
+        && ctx.fs.register_read(&meta).await.map_err(CoordinationError::from)?.is_some()
+    {
+        return Err(CoordinationError::Corrupt {
+            what: catalog::FORMAT.what,
+            why: "it is missing, though there is META; nothing was changed".to_owned(),
+            path: catalog::PATH.to_owned(),
+        }
+        .into());
+    }
+    Ok(())
 }
 
 async fn open_meta(ctx: &RegionContext, leadership: &Leadership, host: &Host) -> Result<u64> {

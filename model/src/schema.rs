@@ -51,14 +51,21 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 /// The namespace of system tables.
 pub const SYSTEM_NAMESPACE: &str = "hbase";
 
+/// A namespace and a table are folders, and file systems take no longer names.
+pub const NAME_LEN_MAX: usize = 255;
+
 fn name_error(what: &'static str, name: &[u8], why: &'static str) -> SchemaError {
-    SchemaError::Name { what, name: String::from_utf8_lossy(name).into_owned(), why }
+    let shown = &name[..name.len().min(NAME_LEN_MAX)];
+    SchemaError::Name { what, name: String::from_utf8_lossy(shown).into_owned(), why }
 }
 
 /// Checks a namespace name: letters, digits and `_`.
 pub fn check_namespace(name: &str) -> Result<(), SchemaError> {
     if name.is_empty() {
         return Err(name_error("namespace", name.as_bytes(), "it is empty"));
+    }
+    if name.len() > NAME_LEN_MAX {
+        return Err(name_error("namespace", name.as_bytes(), "it is longer than 255 bytes"));
     }
     if !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
         return Err(name_error("namespace", name.as_bytes(), "only letters, digits and `_` are allowed"));
@@ -120,6 +127,9 @@ impl TableName {
         check_namespace(namespace)?;
         if qualifier.is_empty() {
             return Err(name_error("table", qualifier.as_bytes(), "it is empty"));
+        }
+        if qualifier.len() > NAME_LEN_MAX {
+            return Err(name_error("table", qualifier.as_bytes(), "it is longer than 255 bytes"));
         }
         if qualifier.starts_with(['.', '-']) {
             return Err(name_error("table", qualifier.as_bytes(), "it starts with `.` or `-`"));

@@ -458,3 +458,15 @@ fn shown(filter: &Filter, gap: &str) -> Vec<u8> {
         other => unreachable!("not made here: {other:?}"),
     }
 }
+
+#[test]
+fn names_are_no_longer_than_folders_may_be() {
+    use model::schema::{NAME_LEN_MAX, Namespace, TableName};
+    let (fits, longer) = ("n".repeat(NAME_LEN_MAX), "n".repeat(NAME_LEN_MAX + 1));
+    assert!(TableName::new(&fits, &fits).is_ok() && Namespace::new(fits.as_str()).validate().is_ok());
+    assert!(TableName::new("default", &longer).is_err() && TableName::new(&longer, "t").is_err());
+    // Letters of several bytes count as such.
+    assert!(TableName::new("default", &"ü".repeat(NAME_LEN_MAX / 2 + 1)).is_err());
+    let error = TableName::new("default", &"n".repeat(70_000)).expect_err("too long");
+    assert!(error.to_string().len() < 1000, "the name is shown cut short");
+}

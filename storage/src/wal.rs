@@ -14,7 +14,7 @@ mod writer;
 
 pub use format::{Entry, Range, StreamIndex};
 pub use reader::{Ended, fence, replay};
-pub(crate) use reader::{State, is_fence, release, state};
+pub(crate) use reader::{State, fence_known, is_fence, release, state};
 pub use writer::{Log, LogCounters, LogSettings, Ticket};
 
 /// Where streams lie.

@@ -32,7 +32,8 @@ use tonic::client::Grpc;
 use tonic::codegen::http::{self, Uri, uri::PathAndQuery};
 
 use super::codec::{
-    CONNECTION_WINDOW_BYTES, ClientCodec, ENVELOPE_BYTES, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, Tasks, present,
+    CONNECTION_WINDOW_BYTES, ClientCodec, ENVELOPE_BYTES, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES,
+    Tasks, present,
 };
 use crate::calls::too_big;
 use crate::envelope::{Request, Response};
@@ -226,10 +227,12 @@ impl Peer {
             .streaming(tonic::Request::new(outgoing), path, ClientCodec::default())
             .await
             .map_err(|status| unavailable(format!("cannot open a stream of calls: {status}. address=`{address}`")))?;
+        let announced = answers.metadata().get(FRAME_BYTES_MAX).and_then(|it| it.to_str().ok()?.parse().ok());
+        let frame_bytes_max = settings.frame_bytes_max.min(announced.unwrap_or(usize::MAX));
         let reader = read(answers.into_inner(), lane.clone(), address.clone(), grpc);
         // Not joined: it ends with the stream, which ends with the lane at the latest.
         drop(runtime::task::spawn("grpc answers", reader));
-        Ok(Arc::new(Link { lane, room: Arc::new(Semaphore::new(settings.calls_max)) }))
+        Ok(Arc::new(Link { lane, room: Arc::new(Semaphore::new(settings.calls_max)), frame_bytes_max }))
     }
 }
 
@@ -237,11 +240,12 @@ impl Peer {
 impl Service for Peer {
     async fn call(&self, call: Call) -> Result<Reply, RpcError> {
         let bytes = call.param.len() + call.cells.len() + call.service.len() + call.method.len() + ENVELOPE_BYTES;
-        if bytes > self.settings.frame_bytes_max {
-            return Err(too_big(bytes, self.settings.frame_bytes_max));
-        }
+        // A longer one would end the connection with all its calls.
+        let fits = |limit| if bytes > limit { Err(too_big(bytes, limit)) } else { Ok(()) };
+        fits(self.settings.frame_bytes_max)?;
         let Some(limit) = call.timeout else {
             let (link, _room) = self.room().await?;
+            fits(link.frame_bytes_max)?;
             return link.send(call).await;
         };
         let clock = &*self.runtime.clock;
@@ -256,6 +260,7 @@ impl Service for Peer {
                 Err(out_of_time(ErrorKind::Unavailable, "java.io.IOException", "call could not be sent in time"))
             })?,
         };
+        fits(link.frame_bytes_max)?;
         let left = limit.saturating_sub(clock.monotonic() - start);
         let waiting = link.send(Call { timeout: Some(left), ..call });
         let sequence = waiting.sequence;
@@ -284,6 +289,8 @@ impl Peer {
 pub(super) struct Link {
     lane: Arc<Lane>,
     room: Arc<Semaphore>,
+    /// The longest message that both ends take.
+    frame_bytes_max: usize,
 }
 
 impl Drop for Link {

@@ -14,6 +14,8 @@ pub(super) const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// HTTP/2's own frames; larger ones cost less for long cell blocks, smaller ones let streams take turns.
 pub(super) const HTTP_FRAME_BYTES: u32 = 256 << 10;
+/// Metadata of a stream's answers: the longest message that the server takes.
+pub(super) const FRAME_BYTES_MAX: &str = "ferrobase-frame-bytes-max";
 /// More than the envelope adds to a call's own bytes and names.
 pub(super) const ENVELOPE_BYTES: usize = 1 << 10;
 

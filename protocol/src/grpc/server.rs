@@ -32,7 +32,8 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 
 use super::codec::{
-    CONNECTION_WINDOW_BYTES, ENVELOPE_BYTES, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, ServerCodec, Tasks, present,
+    CONNECTION_WINDOW_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, ServerCodec,
+    Tasks, present,
 };
 use crate::calls::{Answer, Calls, Lane, Limits};
 use crate::envelope::{Request, Response};
@@ -143,7 +144,7 @@ impl StreamingService<Request> for Open {
     fn call(&mut self, request: tonic::Request<Streaming<Request>>) -> Self::Future {
         let (done, finished) = mpsc::unbounded_channel();
         let shutdown = self.shutdown.clone();
-        ready(Ok(tonic::Response::new(Session {
+        let mut response = tonic::Response::new(Session {
             requests: Some(request.into_inner()),
             lane: self.lane.clone(),
             running: 0,
@@ -152,7 +153,9 @@ impl StreamingService<Request> for Open {
             shutdown: self.shutdown.clone(),
             stopping: async move { shutdown.wait().await }.boxed(),
             frame_bytes_max: self.frame_bytes_max,
-        })))
+        });
+        response.metadata_mut().insert(FRAME_BYTES_MAX, self.frame_bytes_max.into());
+        ready(Ok(response))
     }
 }
 

@@ -103,7 +103,7 @@ impl Region {
                 // Opened by this process before: its edits are in our own stream, which cannot be ended.
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
-            let found = wal::fence(&ctx.fs, stream).await?;
+            let found = wal::fence_known(&ctx.fs, stream).await?;
             let ranges = found.index.as_ref().and_then(|index| index.regions.get(&log_name));
             if ranges.is_some_and(|ranges| ranges.max > covered) {
                 ended.push(found);

@@ -62,11 +62,27 @@ fn parse_head(value: &RegisterValue, path: &str) -> Result<Head> {
     .ok_or_else(|| StorageError::corrupt("log head", path, 0, format!("unknown head `{}`", value.head)))
 }
 
+fn lost(path: &str) -> StorageError {
+    StorageError::corrupt("log head", path, 0, "it is missing, though its stream was written")
+}
+
+/// Ends a stream that a manifest names. It was written once, and heads stay for ever: one without a head lost its edits.
+pub(crate) async fn fence_known(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
+    let path = head_path(stream);
+    if fs.register_read_settled(&path).await?.is_none() {
+        return Err(lost(&path));
+    }
+    fence(fs, stream).await
+}
+
 /// Ends a stream, whoever wrote it; any number of callers, any number of times.
 pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
     let path = head_path(stream);
     loop {
         let Some(value) = fs.register_read(&path).await? else {
+            if !fs.list(&format!("{}/s", super::folder(stream))).await?.is_empty() {
+                return Err(lost(&path));
+            }
             // Nobody may start it any more.
             let body = format::ended_body(&[], &StreamIndex::default());
             match fs.register_create(&path, "ended.1.1", body).await? {

@@ -310,3 +310,17 @@ fn header_is_that_of_the_format_page() {
     let error = format::read_segment_header(&newer.into(), 1, 1, "f").expect_err("newer");
     assert!(error.to_string().contains("format version 2"), "{error}");
 }
+
+#[tokio::test]
+async fn a_stream_that_lost_its_head_is_not_an_empty_one() {
+    let (_, fs) = root();
+    let written = log(&fs, 8, 1 << 20).await;
+    write(&written, "a", 1).await;
+    drop(written);
+    fs.delete_register(&head_path(8)).await.expect("delete");
+    for ended in [fence(&fs, 8).await, fence_known(&fs, 8).await, fence_known(&fs, 9).await] {
+        assert_eq!(ended.expect_err("lost").kind(), ErrorKind::Corrupt);
+    }
+    // Nobody wrote this one, and nobody may begin to.
+    assert_eq!(fence(&fs, 9).await.expect("new").index, Some(StreamIndex::default()));
+}

@@ -2,6 +2,8 @@
 //!
 //! Always true: an option that is not known, or whose feature is not there, is an error and nothing is sent.
 
+use std::io::Read;
+
 use bytes::Bytes;
 use client::split::{SplitAlgorithm, split_keys};
 use model::schema::{FamilyDescriptor, TableDescriptor, check_family};
@@ -253,10 +255,13 @@ pub fn splits(options: &mut Options) -> Result<Option<Vec<Bytes>>> {
     let mut rows = Vec::new();
     if let Some(file) = options.text("SPLITS_FILE")? {
         let wrong = |why: std::io::Error| Failure::says(format!("Splits file {file}: {why}"));
-        if std::fs::metadata(&file).map_err(wrong)?.len() > SPLITS_FILE_MAX {
+        let mut text = Vec::new();
+        std::fs::File::open(&file)
+            .and_then(|source| source.take(SPLITS_FILE_MAX + 1).read_to_end(&mut text))
+            .map_err(wrong)?;
+        if text.len() as u64 > SPLITS_FILE_MAX {
             return Err(Failure::says(format!("Splits file {file} is larger than {SPLITS_FILE_MAX} bytes")));
         }
-        let text = std::fs::read(&file).map_err(wrong)?;
         let lines = text.strip_suffix(b"\n").unwrap_or(&text).split(|byte| *byte == b'\n');
         rows.extend(lines.map(|line| show::from_binary(line.strip_suffix(b"\r").unwrap_or(line))));
     } else if let Some(value) = options.take("SPLITS") {

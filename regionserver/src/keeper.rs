@@ -119,10 +119,17 @@ impl RegionServer {
             let (me, hosted) = (self.clone(), open[at].clone());
             hosted.upkeep.lock().flushing = true;
             runtime::task::spawn("flush", async move {
+                // Also after a panic, or the region would never be flushed again.
+                let _end = scopeguard::guard((me.clone(), hosted.clone(), slot), |(me, hosted, slot)| {
+                    let mut known = hosted.upkeep.lock();
+                    known.flushing = false;
+                    if std::thread::panicking() {
+                        known.flush_rest.failed(&me.ctx.region.runtime);
+                    }
+                    drop((known, slot));
+                    me.upkeep.wake.notify_one();
+                });
                 me.flush_because(&hosted, reason).await;
-                hosted.upkeep.lock().flushing = false;
-                drop(slot);
-                me.upkeep.wake.notify_one();
             });
         }
         for (hosted, facts) in open.iter().zip(&facts) {
@@ -259,8 +266,11 @@ impl RegionServer {
             let Some(request) = request else { return };
             let me = self.clone();
             runtime::task::spawn("compaction", async move {
-                let again = me.compact(&request).await;
-                me.upkeep.queue.lock().end(&request);
+                let again = {
+                    // Also after a panic, or its lane would be lost.
+                    let _end = scopeguard::guard((), |()| me.upkeep.queue.lock().end(&request));
+                    me.compact(&request).await
+                };
                 if again {
                     me.want_compactions(&request.region.0);
                 }

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::schema::FamilyDescriptor;
@@ -16,8 +18,14 @@ use crate::wire;
 pub struct Java {
     child: Child,
     commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
 }
+
+/// How long an answer may take. Some of HBase's reads never end (a reseek that goes round in circles): their story ends uncompared.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
+
+/// What an answer that never came is taken for.
+pub const ENDLESS: &str = "Endless";
 
 /// HBase's region.
 pub struct HBase {
@@ -59,23 +67,32 @@ impl Java {
             .spawn()
             .expect("java starts");
         let commands = child.stdin.take().expect("piped");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (sender, answers) = channel();
+        // Ends with the process.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut java = Java { child, commands, answers };
-        assert_eq!(java.read_line(), "ready");
+        assert_eq!(java.read_line().as_deref(), Some("ready"));
         java
     }
 
-    fn read_line(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the judge answers");
-        assert!(line.ends_with('\n'), "the judge died");
-        line.trim_end().to_owned()
+    fn read_line(&mut self) -> Option<String> {
+        match self.answers.recv_timeout(ANSWER_MAX) {
+            Ok(line) => Some(line.trim_end().to_owned()),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the judge died"),
+        }
     }
 
-    /// Sends a command, waits for its answer.
-    pub fn ask(&mut self, line: &str) -> String {
+    /// Sends a command, waits for its answer; `None` if there is none within two minutes.
+    pub fn try_ask(&mut self, line: &str) -> Option<String> {
         writeln!(self.commands, "{line}").expect("the judge listens");
         self.read_line()
+    }
+
+    /// The same, where there is always an answer.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.try_ask(line).expect("an answer in time")
     }
 }
 
@@ -94,7 +111,11 @@ impl HBase {
     }
 
     fn ask(&mut self, line: &str) -> Answer {
-        let answer = self.java.ask(line);
+        let Some(answer) = self.java.try_ask(line) else {
+            eprintln!("HBase does not answer: {line}");
+            *self = HBase::start();
+            return Answer::Refused(ENDLESS.to_owned());
+        };
         if let Some(why) = answer.strip_prefix("err ") {
             return Answer::Refused(why.to_owned());
         }

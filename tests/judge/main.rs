@@ -34,6 +34,7 @@ fn excuse(hbase: &Answer) -> Option<Excuse> {
     match why.split(' ').next() {
         // NEW_VERSION_BEHAVIOR's tracker meets a marker it did not prepare for.
         Some("NullPointerException") => Some(Excuse::Story),
+        Some(hbase::ENDLESS) => Some(Excuse::Story),
         // Checked by HBase's client before it asks.
         Some("IncompatibleFilterException") => Some(Excuse::Answer),
         _ => why.contains("Reverse scan with loading CFs on demand").then_some(Excuse::Answer),

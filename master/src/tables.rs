@@ -12,12 +12,13 @@ use coordination::CoordinationError;
 use coordination::register::{Stored, Writer, Written};
 use filesystem::Filesystem;
 use futures::StreamExt;
+use model::ErrorKind;
 use model::schema::TableName;
 use parking_lot::RwLock;
 use runtime::random::Random;
 
 use crate::catalog::{self, Catalog};
-use crate::error::{MasterError, Result};
+use crate::error::Result;
 use crate::head::{self, HeadState, TableHead};
 
 /// Small storage calls in flight for one piece of work.
@@ -79,7 +80,7 @@ impl Tables {
                 }
                 Ok(Some((_, head))) => format!("head of table id {id} is of table {}", head.name()),
                 Ok(None) => format!("table id {id} has no head"),
-                Err(MasterError::Coordination(error @ CoordinationError::Corrupt { .. })) => error.to_string(),
+                Err(error) if error.kind() == ErrorKind::Corrupt => error.to_string(),
                 Err(error) => return Err(error),
             };
             tracing::error!(table = %name, why, "table is left out");

@@ -284,3 +284,37 @@ async fn many_regions(fs: Arc<dyn Filesystem>) {
     println!("start with 200 regions after a crash: {:?}", start.elapsed());
     assert_eq!(cluster.served().await.len(), 200);
 }
+
+/// One table's damage is that table's alone.
+#[tokio::test]
+async fn a_damaged_head_leaves_its_table_out_and_the_others_served() {
+    let folder = tempfile::tempdir().expect("folder");
+    let open = || LocalFilesystem::open(folder.path(), runtime::Runtime::system().random.clone()).expect("opens");
+    let cluster = Cluster::start(Arc::new(open())).await;
+    let admin = cluster.admin().await;
+    let heads = || -> std::collections::BTreeSet<std::path::PathBuf> {
+        let tables = std::fs::read_dir(folder.path().join("ferrobase/table")).expect("listed");
+        tables.map(|table| table.expect("entry").path().join("head")).filter(|head| head.exists()).collect()
+    };
+    admin.create_table(&described("sound"), &[]).await.expect("create");
+    let others = heads();
+    admin.create_table(&described("bad"), &[]).await.expect("create");
+    for table in ["sound", "bad"] {
+        cluster.table(table).await.mutate(put("a", "1")).await.expect("put");
+    }
+    cluster.close().await;
+    let bad = heads().difference(&others).next().expect("a head").clone();
+    for entry in std::fs::read_dir(&bad).expect("listed") {
+        let path = entry.expect("entry").path();
+        let mut bytes = std::fs::read(&path).expect("read");
+        if let Some(byte) = bytes.last_mut() {
+            *byte ^= 0x40;
+            std::fs::write(&path, bytes).expect("written");
+        }
+    }
+
+    let cluster = Cluster::start(Arc::new(open())).await;
+    assert_eq!(rows(&cluster.table("sound").await).await, [("a".to_owned(), "1".to_owned())]);
+    let error = cluster.admin().await.disable_table(&name("bad")).await.expect_err("damaged");
+    assert!(error.to_string().contains("damaged") || error.to_string().contains("checksum"), "{error}");
+}

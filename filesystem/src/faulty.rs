@@ -310,6 +310,10 @@ impl Filesystem for FaultyFilesystem {
         self.0.whole(what, path, self.0.root.register_swap(path, expected, head, body))
     }
 
+    fn appends(&self) -> bool {
+        self.0.root.appends()
+    }
+
     async fn log_create(&self, path: &str) -> Result<LogOutcome> {
         Ok(match self.0.whole("log create", path, self.0.root.log_create(path))? {
             LogOutcome::Exists => LogOutcome::Exists,
@@ -332,6 +336,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn conforms_without_faults() {
         conformance::run_all(async || Arc::new(FaultyFilesystem::new()) as Arc<dyn Filesystem>).await;
+        let object_store = || FaultyFilesystem::over(MemoryFilesystem::without_appends());
+        conformance::run_all(async || Arc::new(object_store()) as Arc<dyn Filesystem>).await;
     }
 
     #[tokio::test]

@@ -199,7 +199,11 @@ pub trait Filesystem: Send + Sync + Debug {
         body: Option<Bytes>,
     ) -> Result<SwapOutcome>;
 
-    /// Creates a log exclusively.
+    /// Whether [`Filesystem::log_create`] works: an object store has no append, and a log there is numbered blobs.
+    fn appends(&self) -> bool {
+        true
+    }
+    /// Creates a log exclusively. [`ErrorKind::Invalid`] where [`Filesystem::appends`] says no.
     async fn log_create(&self, path: &str) -> Result<LogOutcome>;
     /// Whether the name is taken.
     async fn exists(&self, path: &str) -> Result<bool> {
@@ -213,6 +217,10 @@ pub trait Filesystem: Send + Sync + Debug {
     async fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Bytes> {
         self.open(path).await?.read_at(offset, len).await
     }
+}
+
+fn no_appends(path: &str) -> Error {
+    Error::new(ErrorKind::Invalid, path, "this storage cannot append to an object")
 }
 
 fn check_head(path: &str, head: &str) -> Result<()> {

@@ -17,6 +17,7 @@ struct State {
     logs: BTreeMap<String, Arc<Mutex<Vec<u8>>>>,
     registers: BTreeMap<String, (u64, String, Bytes)>,
     swaps: u64,
+    no_appends: bool,
     /// Blobs being written: their keys by number.
     unfinished: BTreeMap<u64, String>,
     begun: u64,
@@ -29,6 +30,13 @@ struct State {
 pub struct MemoryFilesystem(Arc<Mutex<State>>);
 
 impl MemoryFilesystem {
+    /// An empty root that cannot append, like an object store.
+    pub fn without_appends() -> MemoryFilesystem {
+        let root = MemoryFilesystem::default();
+        root.0.lock().no_appends = true;
+        root
+    }
+
     /// An empty root.
     pub fn new() -> MemoryFilesystem {
         MemoryFilesystem::default()
@@ -311,9 +319,16 @@ impl Filesystem for MemoryFilesystem {
         }
     }
 
+    fn appends(&self) -> bool {
+        !self.0.lock().no_appends
+    }
+
     async fn log_create(&self, path: &str) -> Result<LogOutcome> {
         check_key(path)?;
         let mut state = self.0.lock();
+        if state.no_appends {
+            return Err(no_appends(path));
+        }
         if state.blobs.contains_key(path) || state.logs.contains_key(path) {
             return Ok(LogOutcome::Exists);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use filesystem::local::LocalFilesystem;
-use filesystem::{CreateOutcome, Filesystem, LockOutcome, SwapOutcome};
+use filesystem::{Filesystem, LockOutcome};
 use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
 use model::region::RegionInfo;
@@ -17,24 +17,6 @@ use storage::region::{Region, RegionContext, RegionSettings};
 use storage::wal::{Log, LogSettings};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Each life of the process needs a higher epoch than the one before: a register counts them.
-async fn next_epoch(fs: &Arc<dyn Filesystem>) -> Result<u64, Failure> {
-    let key = "ferrobase/cluster/leader";
-    loop {
-        let value = match fs.register_read(key).await? {
-            Some(value) => value,
-            None => match fs.register_create(key, "1", Default::default()).await? {
-                CreateOutcome::Created(_) => return Ok(1 << 32),
-                CreateOutcome::Exists(value) => value,
-            },
-        };
-        let epoch: u64 = value.head.parse::<u64>()? + 1;
-        if let SwapOutcome::Swapped(_) = fs.register_swap(key, &value.version, &epoch.to_string(), None).await? {
-            return Ok(epoch << 32);
-        }
-    }
-}
 
 fn put(row: &str, qualifier: &str, value: &str) -> Result<Mutation, Failure> {
     let mut mutation = Mutation::new(MutationKind::Put, row.to_owned());
@@ -50,7 +32,8 @@ async fn main() -> Result<(), Failure> {
         LockOutcome::Locked(lock) => lock,
         LockOutcome::Held(holder) => return Err(format!("./ferrobase-data is in use by {holder}").into()),
     };
-    let epoch = next_epoch(&fs).await?;
+    // Each life of the process opens the region under epochs above all earlier ones.
+    let leadership = coordination::take_over(&fs, &runtime, "first_rows").await?;
     let table =
         TableDescriptor::new("greetings".parse()?).with_family(FamilyDescriptor::new("f").with("VERSIONS", "3"));
     let info = RegionInfo::new(table.name.clone(), Default::default(), Default::default(), 1);
@@ -63,8 +46,8 @@ async fn main() -> Result<(), Failure> {
         cache: Arc::new(BlockCache::new(64 << 20)),
         settings: RegionSettings::default(),
     };
-    Region::create(&fs, &runtime, "0000000000000001", &info, &table, epoch).await?;
-    let region = Region::open(ctx, info, "0000000000000001", epoch + 1, Arc::new(table)).await?;
+    Region::create(&fs, &runtime, "0000000000000001", &info, &table, leadership.next_epoch()).await?;
+    let region = Region::open(ctx, info, "0000000000000001", leadership.next_epoch(), Arc::new(table)).await?;
 
     for (row, value) in [("row1", "hello"), ("row2", "world")] {
         region.mutate(vec![put(row, "greeting", value)?], None).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use client::RowStream;
 use filesystem::local::LocalFilesystem;
-use filesystem::{CreateOutcome, Filesystem, LockOutcome, RootLock, SwapOutcome};
+use filesystem::{Filesystem, LockOutcome, RootLock};
 use model::mutation::Mutation;
 use model::query::{Get, Scan};
 use model::region::RegionInfo;
@@ -253,24 +253,6 @@ pub struct Engine {
     _temporary: Option<Temporary>,
 }
 
-/// Each life of the process needs a higher epoch than the one before: a register counts them.
-async fn next_epoch(fs: &Arc<dyn Filesystem>) -> Result<u64, Failure> {
-    let key = "ferrobase/cluster/leader";
-    loop {
-        let value = match fs.register_read(key).await? {
-            Some(value) => value,
-            None => match fs.register_create(key, "1", Default::default()).await? {
-                CreateOutcome::Created(_) => return Ok(1 << 32),
-                CreateOutcome::Exists(value) => value,
-            },
-        };
-        let epoch: u64 = value.head.parse::<u64>()? + 1;
-        if let SwapOutcome::Swapped(_) = fs.register_swap(key, &value.version, &epoch.to_string(), None).await? {
-            return Ok(epoch << 32);
-        }
-    }
-}
-
 const TABLE_ID: &str = "0000000000000001";
 
 impl Engine {
@@ -288,7 +270,7 @@ impl Engine {
             LockOutcome::Locked(lock) => lock,
             LockOutcome::Held(holder) => return Err(format!("{} is in use by {holder}", folder.display()).into()),
         };
-        let epoch = next_epoch(&fs).await?;
+        let leadership = coordination::take_over(&fs, runtime, "bench").await?;
         let family = FamilyDescriptor::new(family.to_owned())
             .with("COMPRESSION", &load.compression)
             .with("DATA_BLOCK_ENCODING", &load.encoding)
@@ -307,8 +289,8 @@ impl Engine {
             settings: RegionSettings::default(),
         };
         let budget = ctx.budget.clone();
-        Region::create(&fs, runtime, TABLE_ID, &info, &table, epoch).await?;
-        let region = Region::open(ctx, info, TABLE_ID, epoch + 1, Arc::new(table)).await?;
+        Region::create(&fs, runtime, TABLE_ID, &info, &table, leadership.next_epoch()).await?;
+        let region = Region::open(ctx, info, TABLE_ID, leadership.next_epoch(), Arc::new(table)).await?;
         let keeper = runtime::task::spawn("keeper", keep(region.clone(), budget, runtime.clone()));
         Ok(Engine { region, log, cache, keeper, _lock: lock, _temporary: temporary })
     }

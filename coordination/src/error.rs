@@ -58,16 +58,7 @@ impl CoordinationError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            CoordinationError::Filesystem(error) => match error.kind() {
-                filesystem::ErrorKind::NotFound => ErrorKind::NotFound,
-                filesystem::ErrorKind::Exists => ErrorKind::Exists,
-                filesystem::ErrorKind::Full => ErrorKind::Full,
-                filesystem::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                filesystem::ErrorKind::Unknown => ErrorKind::Unknown,
-                filesystem::ErrorKind::Corrupt => ErrorKind::Corrupt,
-                filesystem::ErrorKind::Invalid => ErrorKind::Invalid,
-                filesystem::ErrorKind::Denied => ErrorKind::Denied,
-            },
+            CoordinationError::Filesystem(error) => error.kind().into(),
             CoordinationError::Corrupt { .. } => ErrorKind::Corrupt,
             CoordinationError::Newer { .. } | CoordinationError::Invalid(_) => ErrorKind::Invalid,
             CoordinationError::Fenced { .. } => ErrorKind::Fenced,

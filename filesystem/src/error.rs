@@ -24,6 +24,21 @@ pub enum ErrorKind {
     Denied,
 }
 
+impl From<ErrorKind> for model::ErrorKind {
+    fn from(kind: ErrorKind) -> model::ErrorKind {
+        match kind {
+            ErrorKind::NotFound => model::ErrorKind::NotFound,
+            ErrorKind::Exists => model::ErrorKind::Exists,
+            ErrorKind::Full => model::ErrorKind::Full,
+            ErrorKind::Unavailable => model::ErrorKind::Unavailable,
+            ErrorKind::Unknown => model::ErrorKind::Unknown,
+            ErrorKind::Corrupt => model::ErrorKind::Corrupt,
+            ErrorKind::Invalid => model::ErrorKind::Invalid,
+            ErrorKind::Denied => model::ErrorKind::Denied,
+        }
+    }
+}
+
 /// A failed operation.
 #[derive(Debug)]
 pub struct Error {

@@ -338,12 +338,17 @@ fn value((pointer, body): (Pointer, Bytes)) -> RegisterValue {
     RegisterValue { version: Version(pointer.name), head: pointer.head, body }
 }
 
+/// What a folder holds; nothing if it is not there.
+fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        entries => entries.map(Some),
+    }
+    .map(|entries| entries.into_iter().flatten())
+}
+
 fn walk(root: &Path, folder: &Path, out: &mut Vec<Entry>) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
+    for entry in entries(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
@@ -362,11 +367,7 @@ fn walk(root: &Path, folder: &Path, out: &mut Vec<Entry>) -> io::Result<()> {
 }
 
 fn walk_unfinished(root: &Path, folder: &Path, out: &mut Vec<Unfinished>) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
+    for entry in entries(folder)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         if let Some((_, name)) = name.to_str().and_then(|name| name.strip_prefix("tmp.")?.split_once('.')) {

@@ -31,16 +31,7 @@ impl MasterError {
         match self {
             MasterError::Storage(error) => error.kind(),
             MasterError::Coordination(error) => error.kind(),
-            MasterError::Filesystem(error) => match error.kind() {
-                filesystem::ErrorKind::NotFound => ErrorKind::NotFound,
-                filesystem::ErrorKind::Exists => ErrorKind::Exists,
-                filesystem::ErrorKind::Full => ErrorKind::Full,
-                filesystem::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                filesystem::ErrorKind::Unknown => ErrorKind::Unknown,
-                filesystem::ErrorKind::Corrupt => ErrorKind::Corrupt,
-                filesystem::ErrorKind::Invalid => ErrorKind::Invalid,
-                filesystem::ErrorKind::Denied => ErrorKind::Denied,
-            },
+            MasterError::Filesystem(error) => error.kind().into(),
             MasterError::Rpc(error) => error.kind,
         }
     }

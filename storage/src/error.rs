@@ -82,16 +82,7 @@ impl StorageError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StorageError::Filesystem(error) => match error.kind() {
-                filesystem::ErrorKind::NotFound => ErrorKind::NotFound,
-                filesystem::ErrorKind::Exists => ErrorKind::Exists,
-                filesystem::ErrorKind::Full => ErrorKind::Full,
-                filesystem::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                filesystem::ErrorKind::Unknown => ErrorKind::Unknown,
-                filesystem::ErrorKind::Corrupt => ErrorKind::Corrupt,
-                filesystem::ErrorKind::Invalid => ErrorKind::Invalid,
-                filesystem::ErrorKind::Denied => ErrorKind::Denied,
-            },
+            StorageError::Filesystem(error) => error.kind().into(),
             StorageError::Corrupt { .. } => ErrorKind::Corrupt,
             StorageError::Newer { .. }
             | StorageError::Invalid(_)

@@ -16,13 +16,15 @@ use model::schema::{Namespace, TableDescriptor, TableName};
 use prost::Message;
 use protocol::messages as pb;
 use protocol::meta::{self, RegionRow, ServerName, TableState, meta_descriptor, server_name_from};
-use protocol::schema::{namespace_from, namespace_to, table_from, table_name_from, table_name_to, table_to};
+use protocol::schema::{
+    namespace_from, namespace_to, region_specifier, table_from, table_name_from, table_name_to, table_to,
+};
 use protocol::service::{ADMIN, Call, MASTER, REGISTRY, RpcError};
 use protocol::status::{ClusterStatus, cluster_from};
 
 use crate::Result;
 use crate::error::{ClientError, Effect, Subject};
-use crate::location::{Cluster, region_specifier};
+use crate::location::Cluster;
 use crate::retry::Retry;
 use crate::scan::RowStream;
 

@@ -369,6 +369,13 @@ impl<'a> Batch<'a> {
         action
     }
 
+    /// What a part, or one of its actions, was answered with; if the region is elsewhere, that is remembered.
+    fn failure(&self, part: &Part, exception: &pb::NameBytesPair) -> RpcError {
+        let cause = received(exception);
+        self.cluster.heed(&part.location, &cause);
+        cause
+    }
+
     fn read_part(
         &self,
         part: &Part,
@@ -377,8 +384,7 @@ impl<'a> Batch<'a> {
         outcomes: &mut Outcomes,
     ) -> Result<(), RpcError> {
         if let Some(exception) = &result.exception {
-            let cause = received(exception);
-            self.cluster.heed(&part.location, &cause);
+            let cause = self.failure(part, exception);
             outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
             return Ok(());
         }
@@ -393,11 +399,7 @@ impl<'a> Batch<'a> {
                 _ => return Err(broken(format!("result for an action that was not sent, or a second one: {index}"))),
             }
             let outcome = match &one.exception {
-                Some(exception) => {
-                    let cause = received(exception);
-                    self.cluster.heed(&part.location, &cause);
-                    Err(cause)
-                }
+                Some(exception) => Err(self.failure(part, exception)),
                 None => {
                     let found = one.result.as_ref().map(|result| result_from(result, cells)).transpose()?;
                     Ok(ActionResult { row: Row::of(found.unwrap_or_default()), processed: None })
@@ -425,7 +427,7 @@ impl<'a> Batch<'a> {
         }
         for one in &result.result_or_exception {
             if let Some(exception) = &one.exception {
-                outcomes.push((at, Err(received(exception))));
+                outcomes.push((at, Err(self.failure(part, exception))));
                 return Ok(());
             }
             if let Some(found) = &one.result {

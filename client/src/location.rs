@@ -40,12 +40,8 @@ pub(crate) struct Location {
 
 impl Location {
     pub fn specifier(&self) -> pb::RegionSpecifier {
-        region_specifier(self.name.clone())
+        protocol::schema::region_specifier(self.name.clone())
     }
-}
-
-pub(crate) fn region_specifier(name: Bytes) -> pb::RegionSpecifier {
-    pb::RegionSpecifier { r#type: pb::region_specifier::RegionSpecifierType::RegionName as i32, value: name }
 }
 
 /// Which region of a table is wanted.

@@ -14,6 +14,7 @@ use model::schema::{TableDescriptor, TableName};
 use protocol::cell_block::CellBlock;
 use protocol::envelope::{CloseRegionOrder, OpenRegionOrder, OpenRegionReport, UpdateRegionOrder};
 use protocol::messages as pb;
+use protocol::schema::region_specifier;
 use protocol::service::{ADMIN, CLIENT, Call, HOST, RpcError, Service};
 use protocol::{mutation, query, result, schema};
 
@@ -29,11 +30,6 @@ type Result<T> = std::result::Result<T, RpcError>;
 pub(crate) struct Host {
     pub service: Arc<dyn Service>,
     pub master_epoch: u32,
-}
-
-fn region_specifier(name: impl Into<bytes::Bytes>) -> pb::RegionSpecifier {
-    let kind = pb::region_specifier::RegionSpecifierType::RegionName;
-    pb::RegionSpecifier { r#type: kind.into(), value: name.into() }
 }
 
 fn meta() -> pb::RegionSpecifier {

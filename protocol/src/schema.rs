@@ -95,6 +95,11 @@ pub fn region_info_to(region: &RegionInfo) -> pb::RegionInfo {
     }
 }
 
+/// Names a region by its full name.
+pub fn region_specifier(name: Bytes) -> pb::RegionSpecifier {
+    pb::RegionSpecifier { r#type: pb::region_specifier::RegionSpecifierType::RegionName.into(), value: name }
+}
+
 /// Reads META's `info:regioninfo`: `PBUF` and the message.
 pub fn region_info_from_meta(value: &Bytes) -> Result<RegionInfo> {
     let rest = value.strip_prefix(PBUF).ok_or_else(|| bad("RegionInfo", "it does not start with PBUF"))?;

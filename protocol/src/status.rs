@@ -14,9 +14,10 @@ use model::schema::TableName;
 
 use crate::messages as pb;
 use crate::messages::Option as Part;
-use crate::messages::region_specifier::RegionSpecifierType;
 use crate::meta::{ServerName, server_name_from, server_name_to};
-use crate::schema::{SchemaMessageError, region_info_from, region_info_to, table_name_from, table_name_to};
+use crate::schema::{
+    SchemaMessageError, region_info_from, region_info_to, region_specifier, table_name_from, table_name_to,
+};
 
 type Result<T> = std::result::Result<T, SchemaMessageError>;
 
@@ -99,14 +100,10 @@ pub fn region_load_from(message: &pb::RegionLoad) -> RegionLoad {
     }
 }
 
-fn by_name(name: &Bytes) -> pb::RegionSpecifier {
-    pb::RegionSpecifier { r#type: RegionSpecifierType::RegionName.into(), value: name.clone() }
-}
-
 /// Writes a region's load.
 pub fn region_load_to(load: &RegionLoad) -> pb::RegionLoad {
     pb::RegionLoad {
-        region_specifier: by_name(&load.region),
+        region_specifier: region_specifier(load.region.clone()),
         stores: Some(load.stores),
         storefiles: Some(load.store_files),
         store_uncompressed_size_mb: Some(load.uncompressed_mb),
@@ -310,7 +307,7 @@ pub fn cluster_to(status: &ClusterStatus, options: &[i32]) -> pb::ClusterStatus 
         servers.iter().filter(|_| wants(part)).map(server_name_to).collect::<Vec<pb::ServerName>>()
     };
     let transition = |transition: &Transition| pb::RegionInTransition {
-        spec: by_name(&transition.region.region_name()),
+        spec: region_specifier(transition.region.region_name()),
         region_state: pb::RegionState {
             region_info: region_info_to(&transition.region),
             state: pb::region_state::State::from_str_name(&transition.state)

@@ -262,10 +262,7 @@ impl Rig {
 }
 
 pub fn specifier(info: &RegionInfo) -> pb::RegionSpecifier {
-    pb::RegionSpecifier {
-        r#type: pb::region_specifier::RegionSpecifierType::RegionName as i32,
-        value: info.region_name(),
-    }
+    protocol::schema::region_specifier(info.region_name())
 }
 
 /// One answer of a scan.

@@ -25,19 +25,11 @@ pub(crate) struct Catalog {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Pair {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct NamespaceMessage {
     #[prost(string, tag = "1")]
     name: String,
-    #[prost(message, repeated, tag = "2")]
-    properties: Vec<Pair>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    properties: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -78,10 +70,9 @@ impl Catalog {
 
     /// The register's payload.
     pub fn encode(&self) -> Bytes {
-        let pair = |(name, value): (&String, &String)| Pair { name: name.clone(), value: value.clone() };
         let namespace = |(name, properties): (&String, &BTreeMap<String, String>)| NamespaceMessage {
             name: name.clone(),
-            properties: properties.iter().map(pair).collect(),
+            properties: properties.clone(),
         };
         let table = |(name, id): (&TableName, &String)| TableMessage {
             name: format!("{}:{}", name.namespace(), name.qualifier()),
@@ -101,8 +92,7 @@ impl Catalog {
         let message = CatalogMessage::decode(payload).map_err(|error| bad(error.to_string()))?;
         let mut catalog = Catalog { last_region_id: message.last_region_id, ..Catalog::new() };
         for namespace in message.namespaces {
-            let properties = namespace.properties.into_iter().map(|pair| (pair.name, pair.value)).collect();
-            catalog.namespaces.insert(namespace.name, properties);
+            catalog.namespaces.insert(namespace.name, namespace.properties);
         }
         for table in message.tables {
             let name: TableName = table.name.parse().map_err(|error| bad(format!("{error}")))?;

@@ -305,14 +305,14 @@ impl Master {
             }
             // No heir and no pin: the whole folder is dead, with files that no commit ever listed.
             Ok(Some(mut handle)) => {
-                self.delete_folder(&region_folder(info)).await?;
+                self.delete_folder(&storage::region::folder(info)).await?;
                 if !with_manifest {
                     handle.commit(|manifest| manifest.families.values_mut().for_each(|f| f.files.clear())).await?;
                 }
             }
             Ok(None) => {}
             Err(MasterError::Storage(error)) if error.kind() == ErrorKind::Corrupt => {
-                self.delete_folder(&region_folder(info)).await?;
+                self.delete_folder(&storage::region::folder(info)).await?;
             }
             Err(error) => return Err(error),
         }
@@ -326,7 +326,7 @@ impl Master {
     pub(crate) async fn delete_families(&self, regions: &[RegionInfo], families: &[bytes::Bytes]) -> Result<()> {
         let mut folders = Vec::new();
         for info in regions {
-            let folder = region_folder(info);
+            let folder = storage::region::folder(info);
             folders.extend(families.iter().map(|family| format!("{folder}/{}", String::from_utf8_lossy(family))));
         }
         futures::stream::iter(folders.into_iter().map(Ok::<_, MasterError>))
@@ -354,9 +354,4 @@ impl Master {
         mutations.extend(table.map(|table| meta::table_state_delete(table, self.meta_timestamp())));
         Ok(self.host.write_meta(&mutations).await?)
     }
-}
-
-/// Where a region's files lie.
-fn region_folder(info: &RegionInfo) -> String {
-    format!("data/{}/{}/{}", info.table.namespace(), info.table.qualifier(), info.encoded_name())
 }

@@ -166,15 +166,19 @@ impl Master {
         }
     }
 
+    /// Closes the regions of a table that is out of service, for them to be retired.
+    async fn close_out_of_service(&self, record: &Record, before: &TableHead) -> Result<()> {
+        let id = record.table_id.as_str();
+        self.check_out_of_service(record).await?;
+        self.close_regions(openings(id, &before.descriptor, &before.regions), false).await?;
+        self.check_retirable(id, &before.regions).await
+    }
+
     async fn step_delete(&self, record: &Record) -> Result<Next> {
         let before = plan(record, &record.before)?;
         let (table, id) = (before.name(), record.table_id.as_str());
         match record.step {
-            0 => {
-                self.check_out_of_service(record).await?;
-                self.close_regions(openings(id, &before.descriptor, &before.regions), false).await?;
-                self.check_retirable(id, &before.regions).await?;
-            }
+            0 => self.close_out_of_service(record, before).await?,
             1 => self.retire_regions(id, first(&before.regions)).await?,
             2 => {
                 self.retire_regions(id, &before.regions).await?;
@@ -206,11 +210,7 @@ impl Master {
         let (before, after) = (plan(record, &record.before)?, plan(record, &record.after)?);
         let id = record.table_id.as_str();
         match record.step {
-            0 => {
-                self.check_out_of_service(record).await?;
-                self.close_regions(openings(id, &before.descriptor, &before.regions), false).await?;
-                self.check_retirable(id, &before.regions).await?;
-            }
+            0 => self.close_out_of_service(record, before).await?,
             1 => self.retire_regions(id, first(&before.regions)).await?,
             2 => {
                 self.retire_regions(id, &before.regions).await?;

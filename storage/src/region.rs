@@ -54,6 +54,7 @@ use crate::wal::Log;
 pub use compact::Compacted;
 pub use counters::RegionCounters;
 pub use load::StoreLoad;
+pub use open::folder;
 pub use read::RegionScanner;
 pub use write::{Outcome, RowWrite};
 

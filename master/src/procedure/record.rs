@@ -102,14 +102,6 @@ pub(crate) struct Record {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Pair {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct RecordMessage {
     #[prost(uint64, tag = "1")]
     id: u64,
@@ -143,8 +135,8 @@ struct RecordMessage {
     after: Option<Bytes>,
     #[prost(string, tag = "15")]
     namespace: String,
-    #[prost(message, repeated, tag = "16")]
-    properties: Vec<Pair>,
+    #[prost(btree_map = "string, string", tag = "16")]
+    properties: BTreeMap<String, String>,
 }
 
 impl Record {
@@ -194,7 +186,6 @@ impl Record {
     /// The cell's value.
     pub fn encode(&self) -> Bytes {
         let (class, message) = self.error().unwrap_or_default();
-        let pair = |(name, value): (&String, &String)| Pair { name: name.clone(), value: value.clone() };
         let encoded = RecordMessage {
             id: self.id,
             kind: self.kind as u32,
@@ -216,7 +207,7 @@ impl Record {
             before: self.before.as_ref().map(TableHead::encode),
             after: self.after.as_ref().map(TableHead::encode),
             namespace: self.namespace.clone(),
-            properties: self.properties.iter().map(pair).collect(),
+            properties: self.properties.clone(),
         };
         let mut out = BytesMut::new();
         out.put_slice(MAGIC);
@@ -259,7 +250,7 @@ impl Record {
             before: head(message.before).map_err(|error| bad(error.to_string()))?,
             after: head(message.after).map_err(|error| bad(error.to_string()))?,
             namespace: message.namespace,
-            properties: message.properties.into_iter().map(|pair| (pair.name, pair.value)).collect(),
+            properties: message.properties,
         })
     }
 

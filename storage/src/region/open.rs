@@ -30,8 +30,8 @@ pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String 
     format!("{}/{}/{name}", folder(info), String::from_utf8_lossy(family))
 }
 
-/// Folder of a region's store files.
-pub(super) fn folder(info: &RegionInfo) -> String {
+/// Folder of a region's store files, as HBase names it.
+pub fn folder(info: &RegionInfo) -> String {
     format!("data/{}/{}/{}", info.table.namespace(), info.table.qualifier(), info.encoded_name())
 }
 

@@ -109,7 +109,7 @@ fn optional_port(text: &str) -> Result<OptionalPort, String> {
 }
 
 /// Bytes, with K, M, G as powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
+pub fn size(text: &str) -> Result<u64, String> {
     parse_size::Config::new()
         .with_binary()
         .parse_size(text)

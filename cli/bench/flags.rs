@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use model::mutation::Durability;
 
+use crate::arguments::size;
+
 /// What `bench` runs.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Bench {
@@ -89,10 +91,6 @@ pub enum Settle {
     Flush,
     /// All is flushed and compacted into one file
     Compact,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| error.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

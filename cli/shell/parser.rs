@@ -291,6 +291,41 @@ impl Parser<'_> {
         }
     }
 
+    /// What stands, with commas between, up to the closing sign of a bracket that was opened at `place`.
+    fn items<T>(&mut self, place: Place, close: &str, item: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        self.deeper(place)?;
+        let mut items = Vec::new();
+        self.skip_ends()?;
+        while !self.take(close)? {
+            items.push(item(self)?);
+            self.skip_ends()?;
+            if !self.take(",")? {
+                self.expect(close)?;
+                break;
+            }
+            self.skip_ends()?;
+        }
+        self.depth -= 1;
+        Ok(items)
+    }
+
+    /// `key => value`.
+    fn pair(&mut self) -> Result<(Expression, Expression)> {
+        let key = self.expression()?;
+        self.skip_ends()?;
+        if !self.take("=>")? {
+            return match self.peek()? {
+                None => self.incomplete("`=>` is expected"),
+                Some(found) => {
+                    let (place, name) = (found.place, found.token.name());
+                    self.error(place, format!("`=>` is expected after a hash's key, not {name}"))
+                }
+            };
+        }
+        self.skip_ends()?;
+        Ok((key, self.expression()?))
+    }
+
     fn expression(&mut self) -> Result<Expression> {
         let Some(found) = self.next()? else { return self.incomplete("a value is expected") };
         let place = found.place;
@@ -310,51 +345,8 @@ impl Parser<'_> {
                 _ => Ok(Expression::Variable(word, place)),
             },
             Token::Constant(name) => self.constant(name, place, found.span.0),
-            Token::Sign("[") => {
-                self.deeper(place)?;
-                let mut items = Vec::new();
-                self.skip_ends()?;
-                while !self.take("]")? {
-                    items.push(self.expression()?);
-                    self.skip_ends()?;
-                    if !self.take(",")? {
-                        self.expect("]")?;
-                        break;
-                    }
-                    self.skip_ends()?;
-                }
-                self.depth -= 1;
-                Ok(Expression::Array(items))
-            }
-            Token::Sign("{") => {
-                self.deeper(place)?;
-                let mut pairs = Vec::new();
-                self.skip_ends()?;
-                while !self.take("}")? {
-                    let key = self.expression()?;
-                    self.skip_ends()?;
-                    if !self.take("=>")? {
-                        return match self.peek()? {
-                            None => self.incomplete("`=>` is expected"),
-                            Some(found) => {
-                                let (place, name) = (found.place, found.token.name());
-                                self.error(place, format!("`=>` is expected after a hash's key, not {name}"))
-                            }
-                        };
-                    }
-                    self.skip_ends()?;
-                    let value = self.expression()?;
-                    pairs.push((key, value));
-                    self.skip_ends()?;
-                    if !self.take(",")? {
-                        self.expect("}")?;
-                        break;
-                    }
-                    self.skip_ends()?;
-                }
-                self.depth -= 1;
-                Ok(Expression::Hash(pairs))
-            }
+            Token::Sign("[") => self.items(place, "]", Parser::expression).map(Expression::Array),
+            Token::Sign("{") => self.items(place, "}", Parser::pair).map(Expression::Hash),
             token => self.error(place, format!("a value is expected, not {}", token.name())),
         }
     }

@@ -394,9 +394,17 @@ pub async fn count(context: &mut Context<'_>, mut arguments: Arguments) -> Resul
     Ok(Value::Int(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
-/// A counter's bytes as a number.
-pub fn counter(cell: &Cell) -> Result<i64> {
-    Converter::Long.convert(cell.value())?.parse().map_err(|_| Failure::says("no counter"))
+/// Shows a counter.
+pub fn show_counter(context: &mut Context<'_>, cell: Option<&Cell>) -> Result<Value> {
+    let Some(cell) = cell else {
+        context.printer.line("No counter found at specified coordinates")?;
+        context.printer.one(|| Json::Null)?;
+        return Ok(Value::Nil);
+    };
+    let number: i64 = Converter::Long.convert(cell.value())?.parse().map_err(|_| Failure::says("no counter"))?;
+    context.printer.line(format!("COUNTER VALUE = {number}"))?;
+    context.printer.one(|| number.into())?;
+    Ok(Value::Int(number))
 }
 
 /// `get_counter`.
@@ -407,13 +415,5 @@ pub async fn get_counter(context: &mut Context<'_>, mut arguments: Arguments) ->
     arguments.done()?;
     add_column(&mut get.selection, &mut Look::default(), &column)?;
     let row = context.table(&table).get(&get).await?;
-    let Some(cell) = row.cells.iter().find(|cell| cell.cell_type() == CellType::PUT) else {
-        context.printer.line("No counter found at specified coordinates")?;
-        context.printer.one(|| Json::Null)?;
-        return Ok(Value::Nil);
-    };
-    let number = counter(cell)?;
-    context.printer.line(format!("COUNTER VALUE = {number}"))?;
-    context.printer.one(|| number.into())?;
-    Ok(Value::Int(number))
+    show_counter(context, row.cells.iter().find(|cell| cell.cell_type() == CellType::PUT))
 }

@@ -6,13 +6,12 @@ use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
 use model::schema::TableName;
 use model::{Cell, CellType, LATEST_TIMESTAMP};
-use serde_json::Value as Json;
 
 use super::context::Context;
 use super::convert::column;
 use super::error::{Failure, Result};
 use super::options::{Arguments, Options, int};
-use super::reads::counter;
+use super::reads::show_counter;
 use super::show;
 use super::value::Value;
 
@@ -186,15 +185,7 @@ pub async fn incr(context: &mut Context<'_>, mut arguments: Arguments) -> Result
     mutation.cells.push(cell(&row, &text, LATEST_TIMESTAMP, CellType::PUT, &amount.to_be_bytes())?);
     apply(&mut mutation, options)?;
     let answer = context.table(&table).mutate(mutation).await?;
-    let Some(cell) = answer.cells.first() else {
-        context.printer.line("No counter found at specified coordinates")?;
-        context.printer.one(|| Json::Null)?;
-        return Ok(Value::Nil);
-    };
-    let number = counter(cell)?;
-    context.printer.line(format!("COUNTER VALUE = {number}"))?;
-    context.printer.one(|| number.into())?;
-    Ok(Value::Int(number))
+    show_counter(context, answer.cells.first())
 }
 
 /// `append`.

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Admin, Connection, Table};
 use ferrobase_tests::process::Server;
+use ferrobase_tests::setting;
 use futures::future::BoxFuture;
 use model::ErrorKind;
 use model::mutation::{Mutation, MutationKind};
 use model::query::{Get, Scan};
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
 use model::{Cell, LATEST_TIMESTAMP};
-
-use crate::setting;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 const SPLITS: [&str; 4] = ["b", "d", "f", "h"];
 const ROWS: [&str; 5] = ["a", "c", "e", "g", "i"];
@@ -111,7 +112,7 @@ fn changes() -> Vec<Change> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_schema_change_is_done_or_undone() {
-    let (cycles, mut seed) = (setting("DDL_CYCLES", 3), setting("KILL_SEED", 1));
+    let (cycles, mut dice) = (setting("DDL_CYCLES", 3), StdRng::seed_from_u64(setting("KILL_SEED", 1)));
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let mut server = Server::start(&data, &[]);
@@ -130,9 +131,8 @@ async fn a_killed_schema_change_is_done_or_undone() {
                 fill(&connection.table(name.clone())).await;
                 before = look(&connection, &name).await;
             }
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let asked = tokio::spawn(change(connection.admin(), name.clone()));
-            tokio::time::sleep(Duration::from_micros((seed >> 33) % 40_000)).await;
+            tokio::time::sleep(Duration::from_micros(dice.random_range(0..40_000))).await;
             server.kill();
             kills += 1;
             server = Server::start(&data, &["--port", &port]);

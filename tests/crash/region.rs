@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ferrobase_tests::setting;
 use filesystem::Filesystem;
 use filesystem::local::LocalFilesystem;
 use model::mutation::{Mutation, MutationKind, Nonce};
@@ -20,6 +21,8 @@ use model::query::Scan;
 use model::region::RegionInfo;
 use model::schema::{FamilyDescriptor, TableDescriptor};
 use model::{Cell, LATEST_TIMESTAMP};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use runtime::Runtime;
 use runtime::random::SystemRandom;
 use storage::budget::Budget;
@@ -27,8 +30,6 @@ use storage::cache::BlockCache;
 use storage::read::Limits;
 use storage::region::{Region, RegionContext, RegionSettings};
 use storage::wal::{Log, LogSettings};
-
-use crate::setting;
 
 const WRITERS: u64 = 8;
 const ROWS_PER_WRITER: u64 = 20;
@@ -218,7 +219,7 @@ impl Drop for Host {
 
 #[test]
 fn acknowledged_writes_survive_kill_9() {
-    let (kills, mut seed) = (setting("KILLS", 30), setting("KILL_SEED", 1));
+    let (kills, mut dice) = (setting("KILLS", 30), StdRng::seed_from_u64(setting("KILL_SEED", 1)));
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
@@ -237,8 +238,7 @@ fn acknowledged_writes_survive_kill_9() {
             .expect("a child");
         let mut host = Host(child);
         let mut heard = BufReader::new(host.0.stdout.take().expect("piped"));
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let enough = Duration::from_millis(50 + (seed >> 33) % 400);
+        let enough = Duration::from_millis(dice.random_range(50..450));
         let (mut begun, mut killed, mut line) = (None, false, String::new());
         loop {
             line.clear();

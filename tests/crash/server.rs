@@ -12,13 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Connection, Table};
 use ferrobase_tests::process::Server;
+use ferrobase_tests::setting;
 use model::mutation::{Mutation, MutationKind};
 use model::query::{Get, Scan};
 use model::schema::{FamilyDescriptor, TableDescriptor};
 use model::{Cell, LATEST_TIMESTAMP};
 use parking_lot::Mutex;
-
-use crate::setting;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 const WRITERS: u64 = 6;
 const ROWS_PER_WRITER: u64 = 25;
@@ -138,7 +139,7 @@ async fn write(known: Arc<Known>, table: Table, quiet: Arc<tokio::sync::RwLock<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_nothing_and_counts_once() {
-    let (kills, mut seed) = (setting("SERVER_KILLS", 10), setting("KILL_SEED", 1));
+    let (kills, mut dice) = (setting("SERVER_KILLS", 10), StdRng::seed_from_u64(setting("KILL_SEED", 1)));
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let mut server = Server::start(&data, &[]);
@@ -161,8 +162,7 @@ async fn a_killed_server_loses_nothing_and_counts_once() {
     let writers: Vec<_> =
         (0..WRITERS).map(|writer| tokio::spawn(write(known.clone(), table.clone(), quiet.clone(), writer))).collect();
     for kill in 0..kills {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        tokio::time::sleep(Duration::from_millis(100 + (seed >> 33) % 700)).await;
+        tokio::time::sleep(Duration::from_millis(dice.random_range(100..800))).await;
         server.kill();
         server = Server::start(&data, &["--port", &port]);
         if kill % 3 == 2 {

@@ -10,6 +10,7 @@ mod hurt;
 mod regions;
 mod store_files;
 
+use ferrobase_tests::setting;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
@@ -19,10 +20,6 @@ use std::time::Duration;
 const CASE_BYTES_MAX: usize = 24 << 20;
 /// No case takes so long.
 const CASE_TIME_MAX: Duration = Duration::from_secs(60);
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
 
 static SERIAL: Mutex<()> = Mutex::new(());
 static HOOK: Once = Once::new();

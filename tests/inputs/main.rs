@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use client::Connection;
 use ferrobase_tests::process::{Server, example};
+use ferrobase_tests::repository;
 use model::schema::TableName;
 
 /// The budget that the server is given, and what its peak may reach: the budget and 300 MiB.
@@ -16,8 +17,7 @@ const PEAK_MIB: u64 = BUDGET_MIB + 300;
 const COMPACTION_MAX: Duration = Duration::from_secs(300);
 
 fn cache() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root is above tests/");
-    root.join(".cache/inputs")
+    repository().join(".cache/inputs")
 }
 
 /// Runs the loader against the server.

@@ -1,12 +1,13 @@
 //! HBase's own HRegion in a Java process (tests/java/Judge.java), as an [`Engine`].
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use ferrobase_tests::repository;
 use model::schema::FamilyDescriptor;
 use model::{Cell, SeqNo};
 
@@ -31,11 +32,6 @@ pub const ENDLESS: &str = "Endless";
 pub struct HBase {
     java: Java,
     _data: tempfile::TempDir,
-}
-
-/// The repository's root.
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
 const FLAGS: &[&str] = &[

@@ -12,14 +12,11 @@ mod oracle;
 mod paper;
 mod wire;
 
+use ferrobase_tests::setting;
 use operation::{Answer, Engine, Operation, Story};
 
 /// Operations of one story.
 const STORY_LENGTH: usize = 120;
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
 
 /// What HBase's refusal means for the comparison, where Ferrobase need not follow (hbase-oddities.md).
 enum Excuse {

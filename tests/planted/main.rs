@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ferrobase_tests::repository;
+
 /// Longest run of one test binary in seconds, for `timeout`; a bug may make it hang.
 const LIMIT: &str = "300";
 
@@ -24,10 +26,6 @@ struct Planted {
     bug: String,
     test: Vec<String>,
     replacements: Vec<Replacement>,
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
 fn parse(name: &str, text: &str) -> Planted {
@@ -60,7 +58,7 @@ fn parse(name: &str, text: &str) -> Planted {
 }
 
 fn all() -> Vec<Planted> {
-    let entries = std::fs::read_dir(root().join("tests/planted")).expect("the patches");
+    let entries = std::fs::read_dir(repository().join("tests/planted")).expect("the patches");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "patch"));
     paths.sort();
@@ -90,8 +88,10 @@ fn apply(planted: &Planted, tree: &Path) -> Result<BTreeMap<String, String>, Str
 #[test]
 fn planted_bugs_are_well_formed_and_nearly_all_apply() {
     let planted = all();
-    let rotten: Vec<_> =
-        planted.iter().filter_map(|one| apply(one, &root()).err().map(|why| format!("{}: {why}", one.name))).collect();
+    let rotten: Vec<_> = planted
+        .iter()
+        .filter_map(|one| apply(one, repository()).err().map(|why| format!("{}: {why}", one.name)))
+        .collect();
     assert!(planted.len() >= 18, "{} bugs", planted.len());
     assert!(rotten.len() * 4 <= planted.len(), "too many patches no longer apply: {rotten:#?}");
 }
@@ -109,14 +109,14 @@ fn write(path: &Path, data: &[u8]) {
 fn copy_tree(tree: &Path) {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root())
+        .current_dir(repository())
         .output()
         .expect("git is there");
     assert!(listed.status.success(), "the planted bugs need a git checkout");
     let names: BTreeSet<String> =
         String::from_utf8(listed.stdout).expect("UTF-8").split('\0').map(str::to_owned).collect();
     for name in names.iter().filter(|name| !name.is_empty()) {
-        if let Ok(data) = std::fs::read(root().join(name)) {
+        if let Ok(data) = std::fs::read(repository().join(name)) {
             write(&tree.join(name), &data);
         }
     }
@@ -207,7 +207,7 @@ fn every_planted_bug_is_caught() {
     let is_wanted = |name: &str| wanted.split(',').any(|part| name.contains(part));
     // A target folder of its own: cargo takes equal packages of two workspaces for one.
     let folder =
-        std::env::var("CARGO_TARGET_DIR").map_or_else(|_| root().join("target"), PathBuf::from).join("planted");
+        std::env::var("CARGO_TARGET_DIR").map_or_else(|_| repository().join("target"), PathBuf::from).join("planted");
     let (tree, target) = (folder.join("tree"), folder.join("target"));
     copy_tree(&tree);
     let planted: Vec<Planted> = all().into_iter().filter(|one| is_wanted(&one.name)).collect();

@@ -1,11 +1,12 @@
 //! README's first command, as written. (The second one is the command that runs this test.)
 
-use std::path::Path;
 use std::process::{Command, Stdio};
+
+use ferrobase_tests::repository;
 
 #[test]
 fn the_first_command_of_the_readme_shows_a_put_and_a_scan() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root is above tests/");
+    let root = repository();
     let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
     let commands: Vec<&str> =
         readme.split("```sh\n").skip(1).map(|block| block.split("```").next().expect("a block").trim()).collect();

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ferrobase_tests::repository;
 use syn::visit::Visit;
 
 /// Crates by floor, ground floor first. A crate may use crates of lower floors only.
@@ -43,10 +44,6 @@ const SEAMS: &[(&str, &[&str])] = &[
     ("tokio::fs", &["filesystem"]),
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
-}
-
 fn floor_of(name: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&name))
 }
@@ -56,7 +53,9 @@ fn crates() -> Vec<(&'static str, PathBuf)> {
     FLOORS
         .iter()
         .flat_map(|floor| floor.iter())
-        .map(|name| (*name, if *name == "cli" { root().join("cli") } else { root().join(name).join("src") }))
+        .map(|name| {
+            (*name, if *name == "cli" { repository().join("cli") } else { repository().join(name).join("src") })
+        })
         .filter(|(_, folder)| folder.is_dir())
         .collect()
 }
@@ -223,7 +222,8 @@ fn crates_use_lower_floors_only() {
 fn manifests_name_lower_floors_only() {
     let mut wrong = Vec::new();
     for (name, _) in crates() {
-        let file = if name == "cli" { root().join("Cargo.toml") } else { root().join(name).join("Cargo.toml") };
+        let file =
+            if name == "cli" { repository().join("Cargo.toml") } else { repository().join(name).join("Cargo.toml") };
         let manifest: toml::Table = std::fs::read_to_string(&file).expect("manifest").parse().expect("toml");
         for used in
             manifest.get("dependencies").and_then(|deps| deps.as_table()).into_iter().flat_map(|deps| deps.keys())

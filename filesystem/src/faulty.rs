@@ -335,7 +335,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn conforms_without_faults() {
-        conformance::run_all(async || Arc::new(FaultyFilesystem::new()) as Arc<dyn Filesystem>).await;
+        let make = async || Arc::new(FaultyFilesystem::new()) as Arc<dyn Filesystem>;
+        conformance::run_all(make).await;
+        conformance::run_one_machine(make).await;
         let object_store = || FaultyFilesystem::over(MemoryFilesystem::without_appends());
         conformance::run_all(async || Arc::new(object_store()) as Arc<dyn Filesystem>).await;
     }

@@ -144,7 +144,8 @@ pub trait LogWriter: Send + Sync + Debug {
     /// Makes everything appended durable. An error means nothing is known about what was appended since the last one.
     async fn sync(&mut self) -> Result<()>;
     /// Appends, makes it durable, and only then looks in `fs`, which holds this log, whether the name `next` is taken. What
-    /// [`LogWriter::append`] and [`LogWriter::sync`] say of errors holds; a failed look is one too.
+    /// [`LogWriter::append`] and [`LogWriter::sync`] say of errors holds; a failed look is one too. A back end whose
+    /// [`Filesystem::log_seal`] stops writers need not look: false is enough as long as the log is not sealed.
     async fn commit(&mut self, data: Bytes, fs: &dyn Filesystem, next: &str) -> Result<bool> {
         self.append(data).await?;
         self.sync().await?;
@@ -165,7 +166,7 @@ pub trait Filesystem: Send + Sync + Debug {
     async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome>;
     /// Starts a blob.
     async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>>;
-    /// Opens a blob or log for reading.
+    /// Opens a blob or log for reading. Of a log that was not sealed it may show less than was made durable.
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>>;
     /// Length of a blob or log; `None` if absent.
     async fn size(&self, path: &str) -> Result<Option<u64>>;
@@ -205,12 +206,28 @@ pub trait Filesystem: Send + Sync + Debug {
     }
     /// Creates a log exclusively. [`ErrorKind::Invalid`] where [`Filesystem::appends`] says no.
     async fn log_create(&self, path: &str) -> Result<LogOutcome>;
+    /// Creates a log exclusively, its first bytes durable. After an error the name may be taken, with or without these bytes.
+    async fn log_begin(&self, path: &str, first: Bytes) -> Result<LogOutcome> {
+        let mut outcome = self.log_create(path).await?;
+        if let LogOutcome::Created(writer) = &mut outcome {
+            writer.append(first).await?;
+            writer.sync().await?;
+        }
+        Ok(outcome)
+    }
+    /// Ends the writing of a log and answers its length; `None` if absent. From then on its bytes are all there to be read, and a
+    /// writer that still lives makes nothing more durable in it, where the back end can see to that; any number of callers, any
+    /// number of times. It may take minutes while machines are missing.
+    async fn log_seal(&self, path: &str) -> Result<Option<u64>> {
+        self.size(path).await
+    }
     /// Whether the name is taken.
     async fn exists(&self, path: &str) -> Result<bool> {
         Ok(self.size(path).await?.is_some())
     }
 
-    /// Locks the root for one process; `holder` says who, for people.
+    /// Locks the root for one process; `holder` says who, for people. A back end of many machines has no such lock and always
+    /// answers that it is locked: there the leader register decides.
     async fn lock_root(&self, holder: &str) -> Result<LockOutcome>;
 
     /// Reads part of a blob or log without keeping it open.

@@ -1,0 +1,125 @@
+//! Java processes that do not outlive the test.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+
+/// What Hadoop needs opened on a Java 17.
+const OPENS: &[&str] = &[
+    "--add-modules=jdk.unsupported",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang.reflect=ALL-UNNAMED",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+    "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
+    "--add-opens=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED",
+    "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",
+];
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tests/hadoop lies in the root").to_owned()
+}
+
+/// Hadoop's jars, resolved by `tests/setup`.
+fn class_path() -> String {
+    let list = root().join(".cache/hadoop-classpath.txt");
+    std::fs::read_to_string(&list)
+        .unwrap_or_else(|error| panic!("{}: {error}; run tests/setup first", list.display()))
+        .trim()
+        .to_owned()
+}
+
+/// Spawns from a thread that lives as long as the process: a child asks to be killed when the thread that made it ends.
+fn spawn(mut command: Command) -> Child {
+    type Job = (Command, Sender<std::io::Result<Child>>);
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    // SAFETY: prctl is async-signal-safe and touches no memory of the parent.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let spawner = SPAWNER.get_or_init(|| {
+        let (jobs, todo) = channel::<Job>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in todo {
+                let _ = answer.send(command.spawn()); // who asked may have panicked
+            }
+        });
+        jobs
+    });
+    let (answer, answered) = channel();
+    spawner.send((command, answer)).expect("the spawner lives as long as the process");
+    answered.recv().expect("the spawner answers").expect("java starts")
+}
+
+/// A Java process; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Java {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Java {
+    /// Starts a main class with the configuration in `conf`; it logs to `log`.
+    pub(crate) fn start(main: &str, heap_mb: u32, conf: &Path, log: &Path, arguments: &[&str]) -> Java {
+        let out = File::options().create(true).append(true).open(log).expect("a log file");
+        let mut command = Command::new("java");
+        command
+            .arg(format!("-Xmx{heap_mb}m"))
+            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"])
+            .args(OPENS)
+            .arg("-cp")
+            .arg(format!("{}:{}", conf.display(), class_path()))
+            .arg(main)
+            .args(arguments)
+            .env_remove("HADOOP_CONF_DIR")
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().expect("a second handle"))
+            .stderr(out);
+        Java { child: spawn(command), log: log.to_owned() }
+    }
+
+    /// Runs a main class to its end; panics unless it succeeds.
+    pub(crate) fn run(main: &str, conf: &Path, log: &Path, arguments: &[&str]) {
+        let mut java = Java::start(main, 128, conf, log, arguments);
+        let status = java.child.wait().expect("a child can be waited for");
+        assert!(status.success(), "{main} {arguments:?}: {status}\n{}", java.log_end());
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_some()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) touches no memory; the process has not been waited for, so the id is still ours.
+        let answer = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        assert_eq!(answer, 0, "signal {signal}");
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log_end(&self) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = File::open(&self.log) {
+            let _ = file.read_to_string(&mut text); // only for a message
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        format!("{}:\n{}", self.log.display(), lines[lines.len().saturating_sub(40)..].join("\n"))
+    }
+}
+
+impl Drop for Java {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}

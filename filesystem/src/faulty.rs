@@ -59,6 +59,7 @@ struct State {
 struct Shared {
     root: MemoryFilesystem,
     state: Mutex<State>,
+    hangs: tokio::sync::watch::Sender<bool>,
 }
 
 impl Shared {
@@ -119,6 +120,21 @@ impl Shared {
     }
 }
 
+#[derive(Debug)]
+struct FaultyReader {
+    inner: Arc<dyn BlobReader>,
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl BlobReader for FaultyReader {
+    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
+        let mut hangs = self.shared.hangs.subscribe();
+        hangs.wait_for(|hang| !hang).await.expect("its sender is in the same value");
+        self.inner.read_at(offset, len).await
+    }
+}
+
 /// See the module's text. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct FaultyFilesystem(Arc<Shared>);
@@ -131,12 +147,17 @@ impl FaultyFilesystem {
 
     /// Starts from a root, as after a restart.
     pub fn over(root: MemoryFilesystem) -> FaultyFilesystem {
-        FaultyFilesystem(Arc::new(Shared { root, state: Mutex::default() }))
+        FaultyFilesystem(Arc::new(Shared { root, ..Shared::default() }))
     }
 
     /// Counts reads as steps too.
     pub fn count_reads(&self) {
         self.0.state.lock().count_reads = true;
+    }
+
+    /// Whether reads of blobs and logs hang, until told otherwise.
+    pub fn hang_reads(&self, hang: bool) {
+        self.0.hangs.send_replace(hang);
     }
 
     /// Plans a fault; replaces an earlier plan.
@@ -252,7 +273,7 @@ impl Filesystem for FaultyFilesystem {
 
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
         self.0.check("open", path)?;
-        self.0.root.open(path).await
+        Ok(Arc::new(FaultyReader { inner: self.0.root.open(path).await?, shared: self.0.clone() }))
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>> {

@@ -49,6 +49,12 @@ pub(crate) fn pair(error: &RpcError) -> pb::NameBytesPair {
     pb::NameBytesPair { name: error.class.clone(), value: Some(error.message.clone().into()) }
 }
 
+/// A read that did not end in the time that its caller gave it.
+pub(crate) fn late() -> RpcError {
+    let message = "the read did not end within the call's time limit";
+    RpcError::of(ErrorKind::Unavailable, "exceptions.TimeoutIOException", message)
+}
+
 /// The region is not here.
 pub(crate) fn not_serving(region: &[u8], server: &impl std::fmt::Display) -> RpcError {
     RpcError::new(ErrorKind::NotServing, format!("{} is not online on {server}", region.escape_ascii()))

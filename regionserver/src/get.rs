@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use model::ErrorKind;
@@ -18,18 +19,19 @@ impl RegionServer {
         let request: pb::GetRequest = call.decode()?;
         let hosted = self.region(&request.region)?;
         let mut block = BytesMut::new();
-        let result = self.get_from(&hosted, &request.get, &mut block).await?;
+        let result = self.get_from(&hosted, &request.get, &mut block, self.deadline(call)).await?;
         let mut reply = Reply::new(&pb::GetResponse { result: Some(result) });
         reply.cells = block.freeze();
         Ok(reply)
     }
 
-    /// Reads a row; its cells go to the block.
+    /// Reads a row; its cells go to the block. At the deadline the read is given up.
     pub(crate) async fn get_from(
         &self,
         hosted: &Arc<Hosted>,
         get: &pb::Get,
         block: &mut BytesMut,
+        deadline: Option<Duration>,
     ) -> Result<pb::Result, RpcError> {
         if get.closest_row_before() {
             // Clients of old try it on META and go on from just this class.
@@ -40,7 +42,8 @@ impl RegionServer {
         hosted.reads.fetch_add(1, Ordering::Relaxed);
         self.counts.request(Kind::Get);
         self.counts.rows_read.add(1);
-        let cells = hosted.region.get(&get).await.map_err(|error| self.failure(hosted, error))?;
+        let cells =
+            self.before(deadline, hosted.region.get(&get)).await?.map_err(|error| self.failure(hosted, error))?;
         if get.existence_only {
             return Ok(result::exists_to(!cells.is_empty()));
         }

@@ -194,7 +194,7 @@ impl RegionServer {
                     self.run(hosted, std::mem::take(&mut writes), limits, &mut entries, block).await;
                     let before = block.len();
                     let done = match self.has_room(limits) {
-                        Ok(()) => self.get_from(hosted, &get, block).await,
+                        Ok(()) => self.get_from(hosted, &get, block, limits.deadline).await,
                         Err(error) => Err(error),
                     };
                     limits.answered.fetch_add((block.len() - before) as u64, Ordering::Relaxed);

@@ -33,7 +33,7 @@ impl RegionServer {
             (CLIENT, "Mutate") => self.mutate(call).await,
             (CLIENT, "Scan") => {
                 self.counts.request(Kind::Scan);
-                self.scan(call).await
+                self.before(self.deadline(call), self.scan(call)).await?
             }
             (CLIENT, "Multi") => {
                 self.counts.request(Kind::Multi);

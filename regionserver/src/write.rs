@@ -13,6 +13,7 @@ use protocol::{mutation, result};
 use storage::region::RowWrite;
 
 use crate::counts::Kind;
+use crate::errors;
 use crate::regions::Hosted;
 use crate::server::RegionServer;
 
@@ -20,6 +21,18 @@ impl RegionServer {
     /// The time after which the caller has given the call up, so that nothing of it need be begun.
     pub(crate) fn deadline(&self, call: &Call) -> Option<Duration> {
         call.timeout.map(|timeout| self.ctx.region.runtime.clock.monotonic() + timeout)
+    }
+
+    /// Waits for a read until its caller gives it up; then it is dropped.
+    pub(crate) async fn before<T>(
+        &self,
+        deadline: Option<Duration>,
+        read: impl Future<Output = T>,
+    ) -> Result<T, RpcError> {
+        let Some(deadline) = deadline else { return Ok(read.await) };
+        let clock = &*self.ctx.region.runtime.clock;
+        let left = deadline.saturating_sub(clock.monotonic());
+        runtime::clock::within(clock, left, read).await.ok_or_else(errors::late)
     }
 
     /// Counts writes before they are tried.

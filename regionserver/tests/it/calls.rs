@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use ferrobase_regionserver::ServerSettings;
+use filesystem::faulty::FaultyFilesystem;
 use model::ErrorKind;
 use model::mutation::MutationKind;
 use model::query::{Get, Scan};
 use protocol::messages as pb;
 use protocol::service::CLIENT;
-use protocol::{mutation, result};
+use protocol::{mutation, query, result};
 
 use crate::rig::*;
 
@@ -105,6 +106,41 @@ async fn what_comes_too_late_is_not_begun_and_says_so() {
     assert!(page.rows.is_empty());
     let (done, _) = multi_puts(&rig, &changes, Some(Duration::from_secs(60))).await.expect("in time");
     assert!(done.result_or_exception.iter().all(|entry| entry.exception.is_none()));
+}
+
+#[tokio::test]
+async fn a_read_that_hangs_ends_with_its_call_and_the_next_one_works() {
+    let fs = FaultyFilesystem::new();
+    let plan = || Plan { fs: Arc::new(fs.clone()), ..Plan::default() };
+    let before = Rig::with(plan()).await;
+    before.put("r", "q", "v").await;
+    before.flush().await.expect("flush");
+    before.server.close().await.expect("close");
+    let rig = Rig::empty(plan(), 2).await;
+    rig.open(&rig.info, 101, 1).await.expect("open");
+    fs.hang_reads(true);
+    let short = Some(Duration::from_millis(30));
+    let get = pb::GetRequest { region: rig.region(), get: query::get_to(&Get::new("r")) };
+    let answer = rig.call_with::<pb::GetResponse>(CLIENT, "Get", &get, Bytes::new(), short).await;
+    let late = (ErrorKind::Unavailable, "exceptions.TimeoutIOException");
+    let error = answer.expect_err("the disk hangs");
+    assert_eq!((error.kind, error.short_class()), late);
+    let action = pb::Action { get: Some(query::get_to(&Get::new("r"))), index: Some(0), ..pb::Action::default() };
+    let multi = pb::MultiRequest {
+        region_action: vec![pb::RegionAction { region: rig.region(), action: vec![action], ..Default::default() }],
+        ..pb::MultiRequest::default()
+    };
+    let (done, _) =
+        rig.call_with::<pb::MultiResponse>(CLIENT, "Multi", &multi, Bytes::new(), short).await.expect("multi");
+    assert_eq!(class_of(&done.region_action_result[0].result_or_exception[0]), Some("exceptions.TimeoutIOException"));
+    let scan = rig.scan_request(&Scan::default(), 10);
+    let answer = rig.call_with::<pb::ScanResponse>(CLIENT, "Scan", &scan, Bytes::new(), short).await;
+    let error = answer.expect_err("the disk hangs");
+    assert_eq!((error.kind, error.short_class()), late);
+    assert_eq!(rig.metric("ferrobase_scanners_open"), 0, "the scanner went with its call");
+    fs.hang_reads(false);
+    assert_eq!(rig.value("r", "q").await.as_deref(), Some("v"));
+    assert_eq!(rig.scan(&scan).await.expect("scan").keys(), ["r"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,7 +20,7 @@ use protocol::messages as pb;
 use protocol::mutation::{condition_to, mutation_to};
 use protocol::query::get_to;
 use protocol::result::result_from;
-use protocol::service::{CLIENT, Call, RpcError};
+use protocol::service::{CLIENT, Call, Reply, RpcError};
 
 use crate::Result;
 use crate::error::{Effect, Subject};
@@ -131,7 +131,16 @@ struct Part {
     alone: bool,
 }
 
-type Outcomes = Vec<(usize, Result<ActionResult, RpcError>)>;
+/// Why there is no result for an action.
+#[derive(Clone)]
+enum Failure {
+    /// The server, or the way to it, said so.
+    Told(RpcError),
+    /// The server answered, and nobody can read what: the action may have happened.
+    Unreadable(RpcError),
+}
+
+type Outcomes = Vec<(usize, Result<ActionResult, Failure>)>;
 type Failed = Vec<(usize, RpcError)>;
 
 impl<'a> Batch<'a> {
@@ -175,7 +184,11 @@ impl<'a> Batch<'a> {
                         gained = true;
                         self.answers[at] = Some(Ok(answer));
                     }
-                    Err(cause) => failed.push((at, cause)),
+                    Err(Failure::Told(cause)) => failed.push((at, cause)),
+                    Err(Failure::Unreadable(cause)) => {
+                        self.entries[at].doubt.begin(self.cluster.calls.now());
+                        self.give_up(at, cause);
+                    }
                 }
             }
             if gained {
@@ -271,19 +284,20 @@ impl<'a> Batch<'a> {
         let mut outcomes = Outcomes::new();
         let mut calls = self.cut(parts).into_iter();
         while let Some(parts) = calls.next() {
-            let cause = match self.call(&address, &parts, &mut outcomes).await {
+            let failure = match self.call(&address, &parts, &mut outcomes).await {
                 Ok(()) => continue,
-                Err(cause) => cause,
+                Err(failure) => failure,
             };
             let mut failed_parts = parts;
-            if may_retry(&cause) {
-                // The server would say the same to the rest.
-                failed_parts.extend(calls.by_ref().flatten());
+            if let Failure::Told(cause) = &failure {
+                if may_retry(cause) {
+                    // The server would say the same to the rest.
+                    failed_parts.extend(calls.by_ref().flatten());
+                }
+                failed_parts.iter().for_each(|part| self.cluster.heed(&part.location, cause));
             }
-            for part in &failed_parts {
-                self.cluster.heed(&part.location, &cause);
-                outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
-            }
+            let entries = failed_parts.iter().flat_map(|part| &part.entries);
+            outcomes.extend(entries.map(|at| (*at, Err(failure.clone()))));
         }
         outcomes
     }
@@ -313,7 +327,7 @@ impl<'a> Batch<'a> {
         calls
     }
 
-    async fn call(&self, address: &str, parts: &[Part], outcomes: &mut Outcomes) -> Result<(), RpcError> {
+    async fn call(&self, address: &str, parts: &[Part], outcomes: &mut Outcomes) -> Result<(), Failure> {
         let mut block = BytesMut::new();
         let request = pb::MultiRequest {
             region_action: parts.iter().map(|part| self.region_action(part, &mut block)).collect(),
@@ -322,7 +336,11 @@ impl<'a> Batch<'a> {
         };
         let call = Call { cells: block.freeze(), ..Call::new(CLIENT, "Multi", &request) };
         drop(request);
-        let reply = self.cluster.calls.call(address, call, self.retry.call_limit()).await?;
+        let reply = self.cluster.calls.call(address, call, self.retry.call_limit()).await.map_err(Failure::Told)?;
+        self.read(parts, &reply, outcomes).map_err(Failure::Unreadable)
+    }
+
+    fn read(&self, parts: &[Part], reply: &Reply, outcomes: &mut Outcomes) -> Result<(), RpcError> {
         let answer: pb::MultiResponse = reply.decode()?;
         if answer.region_action_result.len() != parts.len() {
             let (got, want) = (answer.region_action_result.len(), parts.len());
@@ -385,7 +403,7 @@ impl<'a> Batch<'a> {
     ) -> Result<(), RpcError> {
         if let Some(exception) = &result.exception {
             let cause = self.failure(part, exception);
-            outcomes.extend(part.entries.iter().map(|at| (*at, Err(cause.clone()))));
+            outcomes.extend(part.entries.iter().map(|at| (*at, Err(Failure::Told(cause.clone())))));
             return Ok(());
         }
         if part.alone {
@@ -399,7 +417,7 @@ impl<'a> Batch<'a> {
                 _ => return Err(broken(format!("result for an action that was not sent, or a second one: {index}"))),
             }
             let outcome = match &one.exception {
-                Some(exception) => Err(self.failure(part, exception)),
+                Some(exception) => Err(Failure::Told(self.failure(part, exception))),
                 None => {
                     let found = one.result.as_ref().map(|result| result_from(result, cells)).transpose()?;
                     Ok(ActionResult { row: Row::of(found.unwrap_or_default()), processed: None })
@@ -427,7 +445,7 @@ impl<'a> Batch<'a> {
         }
         for one in &result.result_or_exception {
             if let Some(exception) = &one.exception {
-                outcomes.push((at, Err(self.failure(part, exception))));
+                outcomes.push((at, Err(Failure::Told(self.failure(part, exception)))));
                 return Ok(());
             }
             if let Some(found) = &one.result {

@@ -2,7 +2,7 @@
 //!
 //! Always true
 //! - One lookup per table at a time; who waits for it finds its result.
-//! - At most [`CACHED_MAX`] locations are kept of a table.
+//! - At most [`CACHED_MAX`] locations are kept of a table, and of at most [`TABLES_MAX`] tables.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -27,6 +27,8 @@ use crate::calls::Calls;
 
 /// Most locations kept of one table; when there are more, all are forgotten.
 const CACHED_MAX: usize = 100_000;
+/// Most tables of which locations are kept; when there are more, all but META's are forgotten.
+const TABLES_MAX: usize = 4_096;
 
 /// A region and its server.
 #[derive(Clone, Debug)]
@@ -135,7 +137,12 @@ impl Cluster {
         let mut tables = self.tables.lock();
         match tables.get(table) {
             Some(known) => known.clone(),
-            None => tables.entry(table.clone()).or_default().clone(),
+            None => {
+                if tables.len() >= TABLES_MAX {
+                    tables.retain(|name, _| name.is_meta());
+                }
+                tables.entry(table.clone()).or_default().clone()
+            }
         }
     }
 

@@ -37,8 +37,13 @@ impl Doubt {
     /// Takes in an attempt's failure.
     pub fn note(&mut self, cause: &RpcError, now: Duration) {
         if cause.kind == ErrorKind::Unknown {
-            self.0.get_or_insert(now);
+            self.begin(now);
         }
+    }
+
+    /// An attempt may have succeeded.
+    pub fn begin(&mut self, now: Duration) {
+        self.0.get_or_insert(now);
     }
 
     /// Whether another attempt can help, and cannot harm. An unknown outcome is tried again: what must not happen twice

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     Full,
     /// Storage could not be reached or refused; nothing happened.
     Unavailable,
+    /// Storage asked to be asked less, for longer than the deadline; nothing happened.
+    Busy,
     /// It may have happened.
     Unknown,
     /// Bytes are damaged.
@@ -31,6 +33,7 @@ impl From<ErrorKind> for model::ErrorKind {
             ErrorKind::Exists => model::ErrorKind::Exists,
             ErrorKind::Full => model::ErrorKind::Full,
             ErrorKind::Unavailable => model::ErrorKind::Unavailable,
+            ErrorKind::Busy => model::ErrorKind::Busy,
             ErrorKind::Unknown => model::ErrorKind::Unknown,
             ErrorKind::Corrupt => model::ErrorKind::Corrupt,
             ErrorKind::Invalid => model::ErrorKind::Invalid,

@@ -20,6 +20,7 @@ pub mod faulty;
 pub mod local;
 pub mod memory;
 mod path;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::sync::Arc;

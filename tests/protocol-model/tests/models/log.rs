@@ -1,0 +1,152 @@
+//! Servers, streams and regions.
+
+use super::log::Mistake::*;
+use super::log::{Log, Mistake, TINY};
+use super::*;
+
+// One region: the sizes of the founding proof.
+const CHAIN: Log = Log { servers: 3, openings: 3, ..TINY };
+const FILES: Log = Log { openings: 3, files: 3, collect: true, compact: true, close: true, ..TINY };
+const TRIM: Log = Log { writes: 3, fencers: 2, trim: true, ..TINY };
+const SEAL: Log = Log { seal: true, ..TRIM };
+const RELEASE: Log = Log { writes: 3, files: 2, fencers: 2, trim: true, release: true, twice: true, ..TINY };
+
+fn find_all(table: &[(Mistake, &str, Log, &str)]) {
+    for (mistake, name, size, claim) in table {
+        finds(&format!("log, {name}, {mistake:?}"), Log { mistake: Some(*mistake), ..*size }, claim);
+    }
+}
+
+#[test]
+fn one_region_holds() {
+    holds("log, tiny", TINY);
+    holds("log, chain of three", CHAIN);
+}
+
+#[test]
+fn sealing_holds() {
+    holds("log, sealing", Log { fencers: 1, ..SEAL });
+}
+
+#[test]
+fn mistakes_of_one_region_are_found() {
+    let table: &[(Mistake, &str, Log, &str)] = &[
+        (OpenedWithoutFence, "tiny", TINY, "P2"),
+        (TailReadBeforeFence, "tiny", TINY, "P1"),
+        (AcknowledgedBeforePredecessor, "tiny", TINY, "P1"),
+        (NumberInDoubtSkipped, "tiny", TINY, "P1"),
+        (ExistsTakenAsMine, "tiny", TINY, "P1"),
+        (FlushedCoversInFlight, "tiny", TINY, "P1"),
+        (ClaimWithStaleBody, "tiny", TINY, "P2"),
+        (CommitOverNewEpoch, "tiny", TINY, "P3"),
+        (ClaimForgetsOldStreams, "chain", CHAIN, "P1"),
+        (ReadPastFence, "chain", CHAIN, "P6"),
+        (SeqFromFlushed, "chain", CHAIN, "P10"),
+        (OlderEpochClaims, "files", FILES, "P3"),
+        (UploadBeforeClaim, "files", FILES, "P8"),
+        (InputsDeletedBeforeAnswer, "files", FILES, "P8"),
+        (CollectorIgnoresEpoch, "files", FILES, "P8"),
+        (EndedWithoutCompare, "trim", TRIM, "P1"),
+        (FenceOnFreedNumberKept, "trim", TRIM, "P1"),
+        (SealedAfterEnd, "seal", SEAL, "P1"),
+        (TrimmedBeforeCommit, "release", RELEASE, "P1"),
+        (ReleasedByOwnerChange, "release", RELEASE, "P1"),
+        (FenceDeleted, "release", RELEASE, "P1"),
+    ];
+    find_all(table);
+}
+
+// Several regions on one stream: both begin open on the first server.
+const REGIONS: Log = Log { regions: 2, begun: true, ..TINY };
+const REGIONS_TRIM: Log = Log { trim: true, ..REGIONS };
+const REGIONS_RELEASE: Log = Log { release: true, close: true, files: 2, ..REGIONS };
+
+#[test]
+fn two_regions_on_one_stream_hold() {
+    holds("log, two regions", REGIONS);
+    holds("log, two regions, trimming", REGIONS_TRIM);
+}
+
+// Two families: a write takes the first or both; a flush takes one or both.
+const FAMILIES: Log = Log { families: 2, flush_by_family: true, begun: true, files: 2, ..TINY };
+const FAMILIES_RELEASE: Log = Log { release: true, ..FAMILIES };
+const FAMILIES_CHAIN: Log = Log { servers: 3, openings: 3, ..FAMILIES };
+
+#[test]
+fn flush_by_family_holds() {
+    holds("log, two families", FAMILIES);
+    holds("log, two families, release", FAMILIES_RELEASE);
+}
+
+// The fencer looks at one number at a time, in any order; the writer moves between.
+const LOOKS: Log = Log { single_looks: true, ..TINY };
+const LOOKS_TRIM: Log = Log { single_looks: true, trim: true, ..TINY };
+
+#[test]
+fn a_fence_put_after_looks_holds() {
+    holds("log, single looks", LOOKS);
+    holds("log, single looks, trimming", LOOKS_TRIM);
+}
+
+// One need in the head; the others are spilled to the body.
+const NEEDS: Log = Log { head_needs: 1, drop_needs: true, begun: true, ..CHAIN };
+const NEEDS_RELEASE: Log = Log { release: true, ..NEEDS };
+
+#[test]
+fn spilled_needs_hold() {
+    holds("log, spilled needs", NEEDS);
+}
+
+#[test]
+fn mistakes_of_the_deepened_log_are_found() {
+    let table: &[(Mistake, &str, Log, &str)] = &[
+        (LowOfLeastNeedyRegion, "two regions, trimming", REGIONS_TRIM, "P1"),
+        (IndexOfOneRegion, "two regions", REGIONS, "P1"),
+        (ReplayTakesOtherRegions, "two regions", REGIONS, "P6"),
+        (ReleasedByOneRegion, "two regions, release", REGIONS_RELEASE, "P1"),
+        (FlushMarksAllFamilies, "two families", FAMILIES, "P1"),
+        (FromOfFlushedFamily, "two families", FAMILIES, "P1"),
+        (OldNeedsDroppedByOneFamily, "two families, chain", FAMILIES_CHAIN, "P7"),
+        (ReplaySkipsByNewestFamily, "two families", FAMILIES, "P1"),
+        (ReleasedByOneFamily, "two families, release", FAMILIES_RELEASE, "P1"),
+        (FenceBehindNewest, "single looks", LOOKS, "P1"),
+        (EndedWithoutCompare, "single looks, trimming", LOOKS_TRIM, "P1"),
+        (TailReadBeforeFence, "single looks", LOOKS, "P1"),
+        (SpillForgotten, "spilled needs", NEEDS, "P1"),
+        (SpillNotRead, "spilled needs", NEEDS, "P1"),
+        (NeedOfLiveStreamDropped, "spilled needs", NEEDS, "P2"),
+        (ReleasedByHeadNeeds, "spilled needs, release", NEEDS_RELEASE, "P1"),
+    ];
+    find_all(table);
+}
+
+mod large {
+    use super::*;
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn one_region() {
+        holds("log, trimming, 2 fencers", TRIM);
+        holds("log, sealing, 2 fencers", Log { writes: 2, numbers: 2, ..SEAL });
+        holds("log, sealing, chain of three", Log { numbers: 2, trim: true, seal: true, ..CHAIN });
+        holds("log, release, 2 fencers", Log { writes: 2, files: 1, numbers: 2, ..RELEASE });
+        holds("log, files", FILES);
+        let both =
+            Log { trim: true, seal: true, release: true, twice: true, close: true, collect: true, numbers: 2, ..TINY };
+        holds("log, sealing, both collections", both);
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn mixes_as_far_as_they_go() {
+        let states = 12_000_000;
+        holds_so_far("log, 3 writes, 2 fencers, sealing", SEAL, states);
+        let all = Log { files: 2, collect: true, release: true, close: true, trim: true, compact: true, ..CHAIN };
+        holds_so_far("log, chain, everything", all, states);
+        holds_so_far(
+            "log, chain, 3 writes, collections",
+            Log { writes: 3, files: 2, collect: true, release: true, ..CHAIN },
+            states,
+        );
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Always true: a comparison never allocates by a number found in the data; what HBase answers with an exception is a [`FilterError`].
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use fancy_regex::{Regex, RegexBuilder};
@@ -15,6 +16,8 @@ const COMMENTS: i32 = 4;
 const MULTILINE: i32 = 8;
 const LITERAL: i32 = 16;
 const DOTALL: i32 = 32;
+const CANONICAL: i32 = 128;
+const ALL_FLAGS: i32 = 511;
 
 /// Before a line terminator that ends the text, or at its end: Java's `$` and `\Z`.
 const END_OF_TEXT: &str = r"(?=(?:\r\n|[\n\r\u{85}\u{2028}\u{2029}])?\z)";
@@ -43,19 +46,17 @@ impl CompareOp {
 }
 
 impl Comparator {
-    /// The bytes it was made from; all that a [`Condition`](crate::mutation::Condition) uses.
-    pub fn value(&self) -> &[u8] {
-        match self {
-            Comparator::Binary(value)
-            | Comparator::BinaryPrefix(value)
-            | Comparator::Long(value)
-            | Comparator::BigDecimal(value) => value,
+    /// The bytes it was made from, as HBase holds them; all that a [`Condition`](crate::mutation::Condition) uses.
+    pub fn value(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(match self {
+            Comparator::Binary(value) | Comparator::BinaryPrefix(value) | Comparator::BigDecimal(value) => value,
+            Comparator::Long(value) => first_long(value),
             Comparator::BinaryComponent { value, .. } => value,
             Comparator::Bit { bits, .. } => bits,
             Comparator::Null => &[],
             Comparator::Regex { pattern, .. } => pattern.as_bytes(),
-            Comparator::Substring(text) => text.as_bytes(),
-        }
+            Comparator::Substring(text) => return Cow::Owned(text.to_lowercase().into_bytes()),
+        })
     }
 }
 
@@ -64,9 +65,14 @@ impl Compare {
     pub fn new(comparator: &Comparator) -> Result<Compare, FilterError> {
         let (mut regex, mut number) = (None, None);
         match comparator {
-            Comparator::Regex { pattern, flags, .. } => regex = Some(compile(pattern, *flags)?),
+            Comparator::Regex { pattern, flags, charset, engine } => {
+                if !is_known(charset) {
+                    return Err(FilterError::Regex(format!("charset not supported. charset=`{charset}`")));
+                }
+                regex = Some(compile(pattern, flags_of(*flags, engine.as_deref())?)?);
+            }
             Comparator::BigDecimal(value) => number = Some(Decimal::parse(value)?),
-            Comparator::Long(value) => drop(long(value)?),
+            Comparator::Long(value) => drop(long(first_long(value))?),
             _ => {}
         }
         Ok(Compare { comparator: comparator.clone(), regex, number })
@@ -82,7 +88,7 @@ impl Compare {
                 let stored = stored.get(*offset as usize..).unwrap_or_default();
                 value[..].cmp(&stored[..stored.len().min(value.len())])
             }
-            Comparator::Long(value) => long(value)?.cmp(&long(stored)?),
+            Comparator::Long(value) => long(first_long(value))?.cmp(&long(stored)?),
             Comparator::BigDecimal(_) => match &self.number {
                 Some(number) => number.compare(&Decimal::parse(stored)?),
                 None => Ordering::Greater,
@@ -113,8 +119,37 @@ impl Compare {
     }
 }
 
+/// What is compared with may be longer than a long, what is stored may not.
+fn first_long(bytes: &[u8]) -> &[u8] {
+    bytes.get(..8).unwrap_or(bytes)
+}
+
 fn long(bytes: &[u8]) -> Result<i64, FilterError> {
     bytes.try_into().map(i64::from_be_bytes).map_err(|_| FilterError::NotALong(bytes.len()))
+}
+
+/// The flags that count. HBase's engine JONI reads Java's syntax too, but knows three flags alone. Its search looks at whatever bytes lie around
+/// the value, so that its answers depend on where a cell is stored; that is not followed: both engines find in the value.
+fn flags_of(flags: i32, engine: Option<&str>) -> Result<i32, FilterError> {
+    match engine.unwrap_or("JAVA") {
+        "JAVA" if flags & !ALL_FLAGS != 0 => Err(FilterError::Regex(format!("unknown flags. flags=`{flags:#x}`"))),
+        "JAVA" if flags & CANONICAL != 0 => {
+            Err(FilterError::Regex("canonical equivalence is not supported".to_owned()))
+        }
+        "JAVA" => Ok(flags),
+        "JONI" => Ok(flags & (CASE_INSENSITIVE | MULTILINE | DOTALL)),
+        other => Err(FilterError::Regex(format!("unknown engine. engine=`{other}`"))),
+    }
+}
+
+fn is_known(charset: &str) -> bool {
+    let name = charset.to_ascii_uppercase();
+    matches!(name.as_str(), "" | "UTF-8" | "UTF8" | "ISO-8859-1" | "ISO8859_1" | "LATIN1" | "US-ASCII" | "ASCII")
+        || is_utf16(&name)
+}
+
+fn is_utf16(name: &str) -> bool {
+    matches!(name, "UTF-16" | "UTF-16BE" | "UTF-16LE")
 }
 
 fn decode(bytes: &[u8], charset: &str) -> String {
@@ -122,6 +157,19 @@ fn decode(bytes: &[u8], charset: &str) -> String {
         "ISO-8859-1" | "ISO8859_1" | "LATIN1" => bytes.iter().map(|byte| char::from(*byte)).collect(),
         "US-ASCII" | "ASCII" => {
             bytes.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '\u{fffd}' }).collect()
+        }
+        name if is_utf16(name) => {
+            // Without a mark of its byte order, UTF-16 is big-endian.
+            let (bytes, little) = match (name, bytes) {
+                ("UTF-16", [0xfe, 0xff, rest @ ..]) => (rest, false),
+                ("UTF-16", [0xff, 0xfe, rest @ ..]) => (rest, true),
+                _ => (bytes, name == "UTF-16LE"),
+            };
+            let (pairs, rest) = bytes.as_chunks::<2>();
+            let unit = |pair: &[u8; 2]| if little { u16::from_le_bytes(*pair) } else { u16::from_be_bytes(*pair) };
+            let mut text = String::from_utf16_lossy(&pairs.iter().map(unit).collect::<Vec<_>>());
+            text.extend((!rest.is_empty()).then_some('\u{fffd}'));
+            text
         }
         _ => String::from_utf8_lossy(bytes).into_owned(),
     }
@@ -244,6 +292,45 @@ mod tests {
         assert_eq!(compare(Comparator::BigDecimal(decimal(i32::MIN, 1)), &decimal(i32::MAX, 1)), Ordering::Greater);
         assert_eq!(compare(Comparator::BigDecimal(decimal(1, -15)), &decimal(2, -149)), Ordering::Less);
         assert!(Compare::new(&Comparator::BigDecimal(Bytes::from_static(b"1234"))).is_err());
+    }
+
+    #[test]
+    fn engines_flags_and_charsets_are_known_or_refused() {
+        let regex = |pattern: &str, flags, charset: &str, engine: Option<&str>| Comparator::Regex {
+            pattern: pattern.to_owned(),
+            flags,
+            charset: charset.to_owned(),
+            engine: engine.map(str::to_owned),
+        };
+        // LITERAL is not one of JONI's flags.
+        assert_eq!(compare(regex("^A.c", 16 | 2, "UTF-8", Some("JONI")), b"abc"), Ordering::Equal);
+        assert_ne!(compare(regex("^A.c", 16 | 2, "UTF-8", Some("JAVA")), b"abc"), Ordering::Equal);
+        assert_eq!(compare(regex("^ab$", 0, "UTF-16", None), b"\xff\xfea\0b\0"), Ordering::Equal);
+        assert_eq!(compare(regex("^a.$", 0, "utf-16be", None), b"\0a\0"), Ordering::Equal);
+        assert_eq!(compare(regex("^\u{e9}$", 0, "ISO-8859-1", None), b"\xe9"), Ordering::Equal);
+        for refused in [
+            regex("a", 0, "KOI8-R", None),
+            regex("a", 0, "", Some("RE2")),
+            regex("a", 128, "", None),
+            regex("a", 512, "", None),
+        ] {
+            assert!(Compare::new(&refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn longs_have_eight_bytes() {
+        let long = |bytes: &'static [u8]| Comparator::Long(Bytes::from_static(bytes));
+        assert_eq!(compare(long(b"\0\0\0\0\0\0\0\x05more"), &[0, 0, 0, 0, 0, 0, 0, 5]), Ordering::Equal);
+        assert_eq!(compare(long(&[255; 8]), &[0; 8]), Ordering::Less);
+        assert!(Compare::new(&long(b"1234567")).is_err());
+        assert!(Compare::new(&long(&[0; 8])).unwrap().compare(&[0; 9]).is_err());
+    }
+
+    #[test]
+    fn a_condition_takes_the_bytes_that_hbase_holds() {
+        assert_eq!(*Comparator::Substring("VaLue".to_owned()).value(), *b"value");
+        assert_eq!(*Comparator::Long(Bytes::from_static(b"12345678more")).value(), *b"12345678");
     }
 
     #[test]

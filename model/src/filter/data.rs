@@ -61,11 +61,11 @@ pub enum Comparator {
     Null,
     /// A regular expression that is found somewhere.
     Regex {
-        /// `java.util.regex` syntax, or Ruby's with engine `JONI`.
+        /// `java.util.regex` syntax, with both engines.
         pattern: String,
         /// `java.util.regex.Pattern` flag bits.
         flags: i32,
-        /// Java charset name.
+        /// Java charset name; empty means UTF-8.
         charset: String,
         /// `JAVA` or `JONI`; `None` means `JAVA`.
         engine: Option<String>,

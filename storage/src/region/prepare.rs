@@ -100,7 +100,7 @@ impl Region {
                     None => expected.is_empty() && *op != CompareOp::NotEqual,
                     Some(cell) if expected.is_empty() => (*op == CompareOp::NotEqual) != cell.value().is_empty(),
                     // `expected OP stored`: the other way round than in filters.
-                    Some(cell) => op.keeps(cell.value().cmp(expected)),
+                    Some(cell) => op.keeps(cell.value().cmp(&expected)),
                 };
                 Ok((holds, stored.map(Cell::timestamp)))
             }

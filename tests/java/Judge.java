@@ -27,7 +27,8 @@ import org.apache.hadoop.hbase.wal.WALFactory;
  *   mutate M                  put, delete, increment or append; answers the new cells of the latter two
  *   row M M...                mutations of one row, atomically
  *   check C M...              condition, then what to do: answers true or false, then the cells
- *   get G | scan S [LIMIT]    answers cells; scan: at most LIMIT rows (0: all)
+ *   get G                     answers cells, or true or false if existence is all that is asked
+ *   scan S [LIMIT [SIZE PART]] answers cells of at most LIMIT rows (0: all); stops each SIZE bytes (0: never), inside rows too if PART is true
  *   flush | major | reopen
  *   minor F FROM TO           compacts files FROM (inclusive) to TO (exclusive) of family F, oldest first, empty ones not counted
  *   files F                   how many files the family has
@@ -145,18 +146,26 @@ public class Judge {
         result(out, answer.getResult());
         break;
       }
-      case "get": result(out, region.get(ProtobufUtil.toGet(ClientProtos.Get.parseFrom(bytes(words[1]))))); break;
+      case "get": {
+        Result found = region.get(ProtobufUtil.toGet(ClientProtos.Get.parseFrom(bytes(words[1]))));
+        // The server sends no cells then.
+        if (found.getExists() != null) out.append(' ').append(found.getExists()); else result(out, found);
+        break;
+      }
       case "scan": {
         ClientProtos.Scan proto = ClientProtos.Scan.parseFrom(bytes(words[1]));
         Scan scan = ProtobufUtil.toScan(proto);
         int limit = words.length > 2 ? Integer.parseInt(words[2]) : 0;
         if (scan.getLoadColumnFamiliesOnDemandValue() == null) scan.setLoadColumnFamiliesOnDemand(region.isLoadingCfsOnDemandDefault());
+        long size = words.length > 3 ? Long.parseLong(words[3]) : 0;
+        ScannerContext.LimitScope scope = words.length > 4 && words[4].equals("true") ? ScannerContext.LimitScope.BETWEEN_CELLS : ScannerContext.LimitScope.BETWEEN_ROWS;
         byte[] last = null; int rows = 0;
         try (RegionScanner scanner = region.getScanner(scan)) {
           boolean more = true;
           while (more) {
             List<Cell> cells = new ArrayList<>();
-            more = scanner.next(cells);
+            if (size == 0) more = scanner.next(cells);
+            else more = scanner.next(cells, ScannerContext.newBuilder().setSizeLimit(scope, size, Long.MAX_VALUE, Long.MAX_VALUE).setBatchLimit(scan.getBatch()).build());
             if (cells.isEmpty()) continue;
             byte[] row = CellUtil.cloneRow(cells.get(0));
             if (last == null || !Bytes.equals(last, row)) { if (limit > 0 && rows == limit) break; rows++; last = row; }

@@ -13,12 +13,12 @@ use runtime::random::SeededRandom;
 use storage::StorageError;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
-use storage::read::Limits;
 use storage::region::{Outcome, Region, RegionContext, RegionSettings};
 use storage::wal::{Log, LogSettings};
 
 use crate::generator::START;
 use crate::operation::{Answer, Engine, Operation};
+use crate::paper;
 
 /// One region and what it stands on.
 pub struct Ferrobase {
@@ -93,21 +93,17 @@ impl Ferrobase {
                 let outcome = region.check_and_mutate(check.clone(), None).await?;
                 Answer::Done { held: Some(outcome.done), rows: cells(outcome.cells) }
             }
-            Operation::Get(get) => Answer::Done { held: None, rows: cells(region.get(get).await?) },
+            Operation::Get(get) => Answer::to_get(get, region.get(get).await?),
             Operation::Scan(scan) => {
                 let mut scanner = region.scanner(scan).await?;
-                let (mut found, mut rows) = (Vec::new(), Vec::new());
-                while scanner.next(&Limits::rows(3), &mut found).await?.more {}
-                let mut whole = 0;
-                for row in found {
-                    if rows.last().is_none_or(|last: &Vec<model::Cell>| last[0].row() != row.cells[0].row()) {
-                        if scan.limit == Some(whole) {
-                            break;
-                        }
-                        whole += 1;
-                    }
-                    rows.push(row.cells);
+                let limits = paper::limits(Some(scan));
+                let (mut found, mut rows, mut more) = (Vec::new(), paper::Rows::of(Some(scan)), true);
+                // What lies behind the last row wanted may be refused: it is not asked for.
+                while more && !rows.full() {
+                    more = scanner.next(&limits, &mut found).await?.more;
+                    rows.take(&mut found);
                 }
+                let rows = rows.found;
                 Answer::Done { held: None, rows }
             }
             Operation::Flush => {

@@ -5,11 +5,16 @@
 //! - Stepped around, as faults of HBase: with NEW_VERSION_BEHAVIOR the column without a name (no delete hides it, all its versions stay,
 //!   version deletes of it end in a NullPointerException) ROWCOL blooms (a scan of one column never ends)
 //!   KEEP_DELETED_CELLS (a major compaction counts markers over column borders and loses some)
-//!   scans that count columns (a seek to the next column may show the filter the next version, depending on blocks)
+//!   filters that ask for the next column where columns are named (its tracker forgets to leave the column: the seek stays where it is, and the
+//!   filter is shown the next version, unless the cell lies in a block that another follows)
+//!   time ranges over files (a file outside the range is left out, and its versions are not counted: such stories keep all in memory)
 //!   and TTL (partial compactions drop files that have expired whole and nothing else; with MIN_VERSIONS an increment of two columns reads
 //!   a version too many and forgets the second column's value). Without it: how many
 //!   versions of the column without a name a filter sees that asks for the next column depends on where HBase's blocks end, and a read of
 //!   other columns misses a family delete behind a newer cell of the column without a name if a block ends there: its files get one block.
+//!   A scan that names columns asks its filter about the start row, though there is no such row, if the first file has no family markers: then
+//!   `WhileMatchFilter` may end the scan before it has begun.
+//!   A component comparator over what is shorter than it compares with whatever bytes lie behind: it is asked of long enough parts alone.
 
 use bytes::Bytes;
 use model::filter::{BitwiseOp, Comparator, CompareOp, Filter, FilterListOp, RowRange};
@@ -63,6 +68,16 @@ const VALUES: &[&[u8]] = &[
     b"\xff\xff\xff\xff\xff\xff\xff\xfe",
     b"12345678",
 ];
+/// Eight bytes each: longs, decimals (two of them 5, of other scales) and text.
+const WIDE_VALUES: &[&[u8]] = &[
+    b"\0\0\0\0\0\0\0\x05",
+    b"\0\0\0\x01\0\0\0\x32",
+    b"\0\0\0\x02\xff\xff\xff\x6b",
+    b"\xff\xff\xff\xff\xff\xff\xff\xfe",
+    b"12345678",
+    b"Value-12",
+    b"value-21",
+];
 const OPERATORS: &[CompareOp] = &[
     CompareOp::Less,
     CompareOp::LessOrEqual,
@@ -76,8 +91,16 @@ struct Author {
     dice: Dice,
     /// Whether the column without a name occurs; then no filter that asks for the next column does.
     nameless: bool,
-    /// Whether a scan is being written of families among which the write order counts.
-    scanning: bool,
+    /// Whether all values have eight bytes or more.
+    wide: bool,
+    /// Whether the read being written names columns of a family where write order counts.
+    named: bool,
+    /// Whether a raw scan is being written: its filter sees markers, which have no values.
+    raw: bool,
+    /// Whether a scan is being written that names columns: its filter may be asked about the start row, though no such row exists.
+    unreal: bool,
+    /// Whether reads have time ranges.
+    ranges: bool,
     families: Vec<FamilyDescriptor>,
     now: i64,
 }
@@ -92,13 +115,22 @@ pub fn story(seed: u64, length: usize) -> Story {
     if nameless {
         families = families.into_iter().map(|family| family.with("BLOCKSIZE", "65536")).collect();
     }
-    let mut author = Author { dice, nameless, scanning: false, families, now: START };
+    let wide = dice.chance(30);
+    // Half the stories with NEW_VERSION_BEHAVIOR have time ranges, and all their cells in memory.
+    let by_write_order = families.iter().any(FamilyDescriptor::new_version_behavior);
+    let ranges = !by_write_order || dice.chance(50);
+    let mut author =
+        Author { dice, nameless, wide, named: false, raw: false, unreal: false, ranges, families, now: START };
     let mut operations = vec![Operation::Clock(START)];
     // Some stories read rarely and maintain often, some the other way round.
     let upkeep = author.dice.of(&[3, 8, 15]);
     let reads = author.dice.of(&[25, 40, 55]);
     while operations.len() < length {
-        operations.push(author.operation(upkeep, reads));
+        let operation = author.operation(upkeep, reads);
+        let flushes = matches!(operation, Operation::Flush | Operation::Reopen);
+        if !(flushes && by_write_order && ranges) {
+            operations.push(operation);
+        }
     }
     // What is left is read whole in the end, as users and as raw cells.
     for raw in [false, true] {
@@ -195,7 +227,7 @@ impl Author {
         Bytes::from_static(self.dice.of(if broken || !self.nameless { &QUALIFIERS[1..] } else { QUALIFIERS }))
     }
     fn value(&mut self) -> Bytes {
-        Bytes::from_static(self.dice.of(VALUES))
+        Bytes::from_static(self.dice.of(if self.wide { WIDE_VALUES } else { VALUES }))
     }
     fn family(&mut self) -> Bytes {
         let at = self.dice.below(self.families.len());
@@ -217,6 +249,9 @@ impl Author {
         }
     }
     fn time_range(&mut self) -> TimeRange {
+        if !self.ranges {
+            return TimeRange::ALL;
+        }
         let from = match self.dice.below(3) {
             0 => 0,
             _ => START + self.dice.between(-5, 8),
@@ -261,6 +296,11 @@ impl Author {
         let mut mutation = Mutation::new(MutationKind::Put, row.clone());
         for family in self.some_families() {
             for _ in 0..1 + self.dice.below(3) {
+                if self.dice.chance(4) {
+                    let marker = self.marker(&row, &family);
+                    mutation.cells.push(marker);
+                    continue;
+                }
                 let (qualifier, time) = (self.qualifier_of(&family), self.time(35));
                 let value = if qualifier.starts_with(b"n") && self.dice.chance(70) {
                     Bytes::copy_from_slice(&self.dice.between(-3, 9).to_be_bytes())
@@ -295,21 +335,27 @@ impl Author {
                 }
             }
             for _ in 0..1 + self.dice.below(2) {
-                let kind = self.dice.of(&[
-                    CellType::DELETE,
-                    CellType::DELETE,
-                    CellType::DELETE_COLUMN,
-                    CellType::DELETE_FAMILY_VERSION,
-                ]);
-                let qualifier = match kind {
-                    CellType::DELETE_FAMILY_VERSION => Bytes::new(),
-                    _ => self.qualifier_of(&family),
-                };
-                let time = if kind == CellType::DELETE_FAMILY_VERSION { self.time(0) } else { self.time(40) };
-                mutation.cells.push(self.cell(&row, &family, &qualifier, time, kind, &Bytes::new()));
+                let marker = self.marker(&row, &family);
+                mutation.cells.push(marker);
             }
         }
         mutation
+    }
+
+    /// A delete marker, not of a whole family.
+    fn marker(&mut self, row: &Bytes, family: &Bytes) -> Cell {
+        let kind = self.dice.of(&[
+            CellType::DELETE,
+            CellType::DELETE,
+            CellType::DELETE_COLUMN,
+            CellType::DELETE_FAMILY_VERSION,
+        ]);
+        let qualifier = match kind {
+            CellType::DELETE_FAMILY_VERSION => Bytes::new(),
+            _ => self.qualifier_of(family),
+        };
+        let time = if kind == CellType::DELETE_FAMILY_VERSION { self.time(0) } else { self.time(40) };
+        self.cell(row, family, &qualifier, time, kind, &Bytes::new())
     }
 
     /// Increments and appends; a column at most once, for HBase's client would merge them.
@@ -349,11 +395,13 @@ impl Author {
     }
 
     fn check(&mut self) -> Operation {
+        (self.named, self.raw, self.unreal) = (false, false, false);
         let row = self.row();
         let time_range = if self.dice.chance(20) { self.time_range() } else { TimeRange::ALL };
         let condition = if self.dice.chance(75) {
             let comparator = match self.dice.below(10) {
                 0..=2 => Comparator::Binary(Bytes::new()),
+                3 => self.comparator(false),
                 _ => Comparator::Binary(self.value()),
             };
             Condition::Column {
@@ -391,6 +439,10 @@ impl Author {
             let (family, range) = (self.family(), self.time_range());
             selection.family_time_ranges.insert(family, range);
         }
+        self.unreal = self.unreal && selection.columns.values().any(Option::is_some);
+        self.named = self.families.iter().any(|family| {
+            family.new_version_behavior() && matches!(selection.columns.get(&family.name), Some(Some(_)))
+        });
         if self.dice.chance(45) {
             selection.filter = Some(self.filter(3));
         }
@@ -407,18 +459,14 @@ impl Author {
     }
 
     fn get(&mut self) -> Operation {
-        self.scanning = false;
-        Operation::Get(Get { row: self.row(), selection: self.selection(), existence_only: false })
+        (self.raw, self.unreal) = (false, false);
+        Operation::Get(Get { row: self.row(), selection: self.selection(), existence_only: self.dice.chance(10) })
     }
 
     fn scan(&mut self) -> Operation {
-        self.scanning = self.families.iter().any(FamilyDescriptor::new_version_behavior);
-        let mut scan = Scan {
-            selection: self.selection(),
-            reversed: self.dice.chance(30),
-            raw: self.dice.chance(15),
-            ..Scan::default()
-        };
+        (self.raw, self.unreal) = (self.dice.chance(15), true);
+        let mut scan =
+            Scan { selection: self.selection(), reversed: self.dice.chance(30), raw: self.raw, ..Scan::default() };
         if scan.raw && self.dice.chance(95) {
             scan.selection.columns.retain(|_, qualifiers| qualifiers.is_none());
         }
@@ -436,10 +484,27 @@ impl Author {
         if self.dice.chance(12) && !scan.selection.filter.as_ref().is_some_and(judges_rows) {
             scan.batch = Some(1 + self.dice.below(4) as u32);
         }
+        if self.dice.chance(20) {
+            scan.max_result_size = Some(self.dice.of(&[1, 70, 150, 400]));
+            scan.allow_partial_results = self.dice.chance(75);
+        }
         Operation::Scan(scan)
     }
 
     fn comparator(&mut self, ordered: bool) -> Comparator {
+        if self.dice.chance(if self.wide { 30 } else { 3 }) {
+            let value = Bytes::from_static(self.dice.of(WIDE_VALUES));
+            match self.dice.below(3) {
+                0 => return Comparator::Long(value),
+                1 => return Comparator::BigDecimal(value),
+                _ if self.wide && !self.raw => {
+                    let (from, to) = (self.dice.below(8), 1 + self.dice.below(8));
+                    let (from, to) = (from.min(to - 1), to.max(from + 1));
+                    return Comparator::BinaryComponent { value: value.slice(from..to), offset: from as u32 };
+                }
+                _ => {}
+            }
+        }
         if ordered || self.dice.chance(50) {
             return if self.dice.chance(70) {
                 Comparator::Binary(self.value())
@@ -473,17 +538,26 @@ impl Author {
     /// A comparison of a row, family or qualifier.
     fn name_comparison(&mut self, names: &[&'static [u8]]) -> (CompareOp, Comparator) {
         if self.dice.chance(30) {
-            return self.comparison();
+            let wide = std::mem::take(&mut self.wide);
+            let comparison = self.comparison();
+            self.wide = wide;
+            return comparison;
         }
         let name = Bytes::from_static(self.dice.of(names));
+        if !self.raw && !self.unreal && self.dice.chance(10) && names.iter().all(|name| !name.is_empty()) {
+            return (self.operator(), Comparator::BinaryComponent { value: name.slice(..1), offset: 0 });
+        }
         (self.operator(), if self.dice.chance(70) { Comparator::Binary(name) } else { Comparator::BinaryPrefix(name) })
     }
 
     fn filter(&mut self, depth: usize) -> Filter {
         let kinds = if depth == 0 { 23 } else { 29 };
         let kind = self.dice.below(kinds);
-        if self.nameless && matches!(kind, 0 | 1 | 3 | 4 | 21) || self.scanning && kind == 0 {
+        if (self.nameless || self.named) && matches!(kind, 0 | 1 | 3 | 4 | 21) {
             return Filter::FirstKeyOnly;
+        }
+        if self.unreal && kind == 24 {
+            return Filter::KeyOnly { len_as_val: true };
         }
         match kind {
             0 => Filter::ColumnCountGet { limit: 1 + self.dice.below(3) as i32 },

@@ -151,7 +151,13 @@ pub fn command(operation: &Operation) -> Option<String> {
             })
         }
         Operation::Get(get) => format!("get {}", word(&wire::get(get))),
-        Operation::Scan(scan) => format!("scan {} {}", word(&wire::scan(scan)), scan.limit.unwrap_or(0)),
+        Operation::Scan(scan) => format!(
+            "scan {} {} {} {}",
+            word(&wire::scan(scan)),
+            scan.limit.unwrap_or(0),
+            scan.max_result_size.unwrap_or(0),
+            scan.allow_partial_results
+        ),
         Operation::Flush => "flush".to_owned(),
         Operation::Major => "major".to_owned(),
         Operation::Minor { family, from, to } => format!("minor {family} {from} {to}"),

@@ -26,9 +26,11 @@ enum Excuse {
     Story,
 }
 
-fn excuse(hbase: &Answer) -> Option<Excuse> {
+fn excuse(hbase: &Answer, operation: &Operation) -> Option<Excuse> {
     let Answer::Refused(why) = hbase else { return None };
     match why.split(' ').next() {
+        // How HBase refuses to take a short value for a decimal.
+        Some("NullPointerException") if format!("{operation:?}").contains("BigDecimal(") => None,
         // NEW_VERSION_BEHAVIOR's tracker meets a marker it did not prepare for.
         Some("NullPointerException") => Some(Excuse::Story),
         Some(hbase::ENDLESS) => Some(Excuse::Story),
@@ -44,7 +46,7 @@ fn first_difference(story: &Story, a: &mut dyn Engine, b: &mut dyn Engine) -> Op
     b.create(&story.families);
     for (at, operation) in story.operations.iter().enumerate() {
         let (x, y) = (a.run(operation), b.run(operation));
-        match excuse(&x) {
+        match excuse(&x, operation) {
             Some(Excuse::Story) => return None,
             Some(Excuse::Answer) => continue,
             None => {}

@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use model::Cell;
 use model::mutation::{CheckAndMutate, Mutation};
 use model::query::{Get, Scan};
 use model::schema::FamilyDescriptor;
+use model::{Cell, CellOrder};
 
 /// One step.
 #[derive(Clone, Debug)]
@@ -64,7 +64,16 @@ impl Answer {
         Answer::Done { held: None, rows: Vec::new() }
     }
 
-    /// Whether both mean the same to a user: equal cells, or both refused.
+    /// What a get answers.
+    pub fn to_get(get: &Get, cells: Vec<Cell>) -> Answer {
+        if get.existence_only {
+            return Answer::Done { held: Some(!cells.is_empty()), rows: Vec::new() };
+        }
+        Answer::Done { held: None, rows: if cells.is_empty() { Vec::new() } else { vec![cells] } }
+    }
+
+    /// Whether both mean the same to a user: equal cells, or both refused. Where a bound of bytes cut rows, the pieces of a row count as one, for
+    /// engines count bytes each in their own way; its cells in order, for families that are read on demand come in pieces of their own.
     ///
     /// Tags of what a write answers do not count: neither server sends them. What is stored shows in reads.
     pub fn agrees(&self, other: &Answer, operation: &Operation) -> bool {
@@ -75,6 +84,8 @@ impl Answer {
         match (self, other) {
             (Answer::Refused(_), Answer::Refused(_)) => true,
             (Answer::Done { held: a, rows: x }, Answer::Done { held: b, rows: y }) => {
+                let cut = matches!(operation, Operation::Scan(scan) if scan.max_result_size.is_some());
+                let (x, y) = if cut { (&joined(x), &joined(y)) } else { (x, y) };
                 a == b
                     && x.len() == y.len()
                     && x.iter().zip(y).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(x, y)))
@@ -82,6 +93,21 @@ impl Answer {
             _ => false,
         }
     }
+}
+
+/// The pieces of each row as one.
+fn joined(pieces: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    for piece in pieces {
+        match rows.last_mut() {
+            Some(row) if row[0].row() == piece[0].row() => row.extend_from_slice(piece),
+            _ => rows.push(piece.clone()),
+        }
+    }
+    for row in &mut rows {
+        row.sort_by(|a, b| CellOrder::User.compare(a.as_ref(), b.as_ref()));
+    }
+    rows
 }
 
 impl fmt::Debug for Answer {

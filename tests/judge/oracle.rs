@@ -104,7 +104,10 @@ impl Engine for Model {
                     }
                 }
             }
-            Operation::Get(get) => return done(self.read(&Query::from(get), None)),
+            Operation::Get(get) => {
+                let cells = self.read(&Query::from(get), None).into_iter().flatten().collect();
+                return Answer::to_get(get, cells);
+            }
             Operation::Scan(scan) => return done(self.read(&Query::from(scan), scan.limit)),
             Operation::Flush | Operation::Reopen => self.flush(),
             Operation::Major => {

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::FutureExt;
 use model::mutation::{Mutation, MutationKind};
-use model::query::Selection;
+use model::query::{Scan, Selection};
 use model::schema::FamilyDescriptor;
 use model::{Cell, CellOrder, CellType, LATEST_TIMESTAMP, SeqNo};
 use storage::compaction::{CompactionScanner, Extent, Keep};
-use storage::read::{FamilySettings, FamilySources, Limits, Query, RowScanner, start_filter};
+use storage::read::{FamilySettings, FamilySources, Limits, Query, Row, RowScanner, start_filter};
 use storage::source::{CellSource, VecSource};
 
 use crate::generator::START;
@@ -76,7 +76,8 @@ pub fn cells_of(
     let mut asked: BTreeMap<(&[u8], &[u8]), u32> = BTreeMap::new();
     for cell in &mutation.cells {
         let mut time = stamp(cell.timestamp());
-        if cell.cell_type() == CellType::DELETE && cell.timestamp() == LATEST_TIMESTAMP {
+        let looks = mutation.kind == MutationKind::Delete && cell.cell_type() == CellType::DELETE;
+        if looks && cell.timestamp() == LATEST_TIMESTAMP {
             // The n-th such marker of a column removes the n-th newest version.
             let nth = asked.entry((cell.family(), cell.qualifier())).or_default();
             *nth += 1;
@@ -94,8 +95,48 @@ pub fn cells_of(
     Ok(cells)
 }
 
+/// The bounds of one call of a scanner.
+pub fn limits(scan: Option<&Scan>) -> Limits {
+    let few = scan.is_some_and(|scan| scan.limit.is_some());
+    Limits {
+        bytes: scan.and_then(|scan| scan.max_result_size).unwrap_or(u64::MAX),
+        partial: scan.is_some_and(|scan| scan.allow_partial_results),
+        ..Limits::rows(if few { 1 } else { 3 })
+    }
+}
+
+/// The results of a scan, up to its limit of rows.
+pub struct Rows {
+    /// Rows, or pieces of them.
+    pub found: Vec<Vec<Cell>>,
+    whole: u32,
+    limit: u32,
+}
+
+impl Rows {
+    /// None yet.
+    pub fn of(scan: Option<&Scan>) -> Rows {
+        Rows { found: Vec::new(), whole: 0, limit: scan.and_then(|scan| scan.limit).unwrap_or(u32::MAX) }
+    }
+
+    /// Whether a row behind the last one wanted was met.
+    pub fn full(&self) -> bool {
+        self.whole > self.limit
+    }
+
+    /// Takes what was read.
+    pub fn take(&mut self, rows: &mut Vec<Row>) {
+        for row in rows.drain(..) {
+            self.whole += u32::from(self.found.last().is_none_or(|last| last[0].row() != row.cells[0].row()));
+            if !self.full() {
+                self.found.push(row.cells);
+            }
+        }
+    }
+}
+
 impl Paper {
-    fn read(&self, query: Query, limit: Option<u32>) -> Result<Vec<Vec<Cell>>, String> {
+    fn read(&self, query: Query, scan: Option<&Scan>) -> Result<Vec<Vec<Cell>>, String> {
         let text = |error: storage::StorageError| error.to_string();
         let filter = start_filter(&query.selection, query.reversed, 1).map_err(text)?;
         let wanted = |name: &Bytes| query.selection.columns.is_empty() || query.selection.columns.contains_key(name);
@@ -114,20 +155,13 @@ impl Paper {
             .collect();
         let mut scanner =
             RowScanner::new(query, families, filter, CellOrder::User, SeqNo(self.seqno), self.now).map_err(text)?;
-        let mut rows = Vec::new();
-        while block_on(scanner.next(&Limits::rows(3), &mut rows)).map_err(text)?.more {}
-        let mut found: Vec<Vec<Cell>> = Vec::new();
-        let mut whole = 0;
-        for row in rows {
-            if found.last().is_none_or(|last| last[0].row() != row.cells[0].row()) {
-                if limit.is_some_and(|limit| whole == limit) {
-                    break;
-                }
-                whole += 1;
-            }
-            found.push(row.cells);
+        let (limits, mut read) = (limits(scan), Vec::new());
+        let (mut rows, mut more) = (Rows::of(scan), true);
+        while more && !rows.full() {
+            more = block_on(scanner.next(&limits, &mut read)).map_err(text)?.more;
+            rows.take(&mut read);
         }
-        Ok(found)
+        Ok(rows.found)
     }
 
     fn write(&mut self, mutation: &Mutation) -> Result<(), String> {
@@ -202,8 +236,11 @@ impl Engine for Paper {
                 Ok(Vec::new())
             }
             Operation::Mutate(mutation) => self.write(mutation).map(|()| Vec::new()),
-            Operation::Get(get) => self.read(Query::from(get), None),
-            Operation::Scan(scan) => self.read(Query::from(scan), scan.limit),
+            Operation::Get(get) => match self.read(Query::from(get), None) {
+                Ok(rows) => return Answer::to_get(get, rows.into_iter().flatten().collect()),
+                Err(why) => Err(why),
+            },
+            Operation::Scan(scan) => self.read(Query::from(scan), Some(scan)),
             Operation::Flush | Operation::Reopen => {
                 self.flush();
                 Ok(Vec::new())

@@ -10,7 +10,8 @@
 //!   time ranges over files (a file outside the range is left out, and its versions are not counted: such stories keep all in memory)
 //!   and TTL (partial compactions drop files that have expired whole and nothing else; with MIN_VERSIONS an increment of two columns reads
 //!   a version too many and forgets the second column's value). Without it: how many
-//!   versions of the column without a name a filter sees that asks for the next column depends on where HBase's blocks end, and a read of
+//!   versions of the column without a name a filter sees that asks for the next column depends on where HBase's blocks end (in raw scans the
+//!   markers of families stand there), and a read of
 //!   other columns misses a family delete behind a newer cell of the column without a name if a block ends there: its files get one block.
 //!   A scan that names columns asks its filter about the start row, though there is no such row, if the first file has no family markers: then
 //!   `WhileMatchFilter` may end the scan before it has begun.
@@ -553,7 +554,7 @@ impl Author {
     fn filter(&mut self, depth: usize) -> Filter {
         let kinds = if depth == 0 { 23 } else { 29 };
         let kind = self.dice.below(kinds);
-        if (self.nameless || self.named) && matches!(kind, 0 | 1 | 3 | 4 | 21) {
+        if (self.nameless || self.named || self.raw) && matches!(kind, 0 | 1 | 3 | 4 | 21) {
             return Filter::FirstKeyOnly;
         }
         if self.unreal && kind == 24 {

@@ -186,6 +186,48 @@ async fn a_family_whose_write_order_counts_is_read_whole() {
 }
 
 #[tokio::test]
+async fn where_write_order_counts_no_answer_depends_on_where_cells_lie() {
+    for versions in ["1", "3"] {
+        for flush in [false, true] {
+            let mut host = memory();
+            let family = FamilyDescriptor::new("f").with("NEW_VERSION_BEHAVIOR", "true").with("VERSIONS", versions);
+            let table = TableDescriptor::new("t".parse().expect("name"));
+            host.table = Arc::new(table.with_family(family).with_family(FamilyDescriptor::new("h")));
+            let region = host.open().await;
+            for mutation in [put("a", "f", "x", 9, "1"), put("a", "f", "x", 4, "2"), put("a", "h", "x", 4, "3")] {
+                write(&region, mutation).await;
+                if flush {
+                    region.flush().await.expect("flush");
+                }
+            }
+            // A column is left as one column, although another one is named.
+            let mut scan = columns(&["b", "x"]);
+            scan.selection.add_column("h", "x");
+            scan.selection.max_versions = 3;
+            scan.selection.filter = Some(Filter::ColumnPagination { limit: 1, offset: Some(1), column_offset: None });
+            assert_eq!(look(&region, &scan).await.0, values(&["3"]), "{versions} {flush}");
+            // A version outside the times wanted counts as one.
+            let mut scan = Scan::default();
+            scan.selection.max_versions = 3;
+            scan.selection.time_range = TimeRange { from: 0, to: 5 };
+            let seen = if versions == "1" { values(&["3"]) } else { values(&["2", "3"]) };
+            assert_eq!(look(&region, &scan).await.0, seen, "{versions} {flush}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_filter_is_not_asked_about_rows_that_are_not() {
+    let region = files(&mut memory(), &[&[put("b", "f", "x", 5, "1")]]).await;
+    let mut scan = columns(&["x", "y"]);
+    scan.start_row = Bytes::from_static(b"a");
+    let comparator = Comparator::Binary(Bytes::from_static(b"b"));
+    let row = Filter::Row { op: CompareOp::Equal, comparator };
+    scan.selection.filter = Some(Filter::WhileMatch { filter: Box::new(row) });
+    assert_eq!(look(&region, &scan).await.0, values(&["1"]));
+}
+
+#[tokio::test]
 async fn a_scan_inside_one_prefix_asks_the_filter_of_prefixes() {
     let mut host = memory();
     let mut family = FamilyDescriptor::new("f").with("BLOOMFILTER", "ROWPREFIX_FIXED_LENGTH");

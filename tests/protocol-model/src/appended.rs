@@ -23,6 +23,10 @@ pub enum Mistake {
     RollWithoutAppendingAgain,
     /// HDFS: an hsync without an answer is taken as done.
     HsyncErrorIgnored,
+    /// A creation that failed has used its number up, whether or not a file stands there.
+    FailedCreationSkipsNumber,
+    /// A creation that failed is repeated, and "exists" is taken for one's own without a look.
+    ExistsTakenAsMine,
 }
 
 /// The kind of store, sizes, and which mistake is planted.
@@ -37,7 +41,7 @@ pub struct Appended {
 }
 
 /// Numbers of the stream.
-const NUMBERS: usize = 4;
+const NUMBERS: usize = 5;
 
 /// What stands at a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +53,8 @@ pub enum File {
     /// Writes, by bit; `open`: the writer may append (on a folder always).
     Data { writes: u8, open: bool },
 }
+
+const EMPTY: File = File::Data { writes: 0, open: true };
 
 /// Where a recoverer is. `f` is the number it holds for the first without data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +83,10 @@ pub struct State {
     ended: Option<(u8, u8)>,
     /// The writer's file; `None` when it has stopped.
     file: Option<u8>,
+    /// The next number to create.
+    next: u8,
+    /// A creation without an answer that may yet take place.
+    late: Option<u8>,
     /// Writes not yet appended, or appended without an answer.
     buffer: u8,
     /// Folder: appended and synced, not yet answered.
@@ -101,8 +111,13 @@ pub enum Action {
     Hsync,
     /// HDFS: an error or no answer, done or not done.
     HsyncInDoubt { done: bool },
-    /// Create the next number exclusively; refused: fenced.
+    /// Create the next number exclusively. There already: a fence → fenced; a file → a creation of one's own whose
+    /// answer was lost, which counts as empty: on to the next number.
     Roll,
+    /// The creation fails without an answer, and may take place later.
+    RollInDoubt,
+    /// It takes place.
+    LateCreation,
     /// The next step of a recoverer.
     Recover(u8),
     /// HDFS: recover_lease answers "not yet".
@@ -194,11 +209,13 @@ impl Model for Appended {
 
     fn start(&self) -> State {
         let mut files = [File::Absent; NUMBERS];
-        files[0] = File::Data { writes: 0, open: true };
+        files[0] = EMPTY;
         State {
             files,
             ended: None,
             file: Some(0),
+            next: 1,
+            late: None,
             buffer: 0,
             unlooked: 0,
             looked: false,
@@ -209,7 +226,7 @@ impl Model for Appended {
     }
 
     fn actions(&self, state: &State, out: &mut Vec<Action>) {
-        if let Some(file) = state.file {
+        if state.file.is_some() {
             if state.submitted < self.writes {
                 out.push(Action::Write);
             }
@@ -226,9 +243,15 @@ impl Model for Appended {
             if !self.hdfs && (state.unlooked != 0 || early && state.buffer != 0 && !state.looked) {
                 out.push(Action::LookAtNextNumber);
             }
-            if usize::from(file) < NUMBERS - 2 && state.unlooked == 0 {
+            if usize::from(state.next) < NUMBERS - 1 && state.unlooked == 0 {
                 out.push(Action::Roll);
+                if state.late.is_none() {
+                    out.push(Action::RollInDoubt);
+                }
             }
+        }
+        if state.late.is_some() {
+            out.push(Action::LateCreation);
         }
         for k in 0..2 {
             match state.recoverers[usize::from(k)] {
@@ -283,17 +306,29 @@ impl Model for Appended {
                     state.buffer = 0;
                 }
             }
-            Action::Roll => {
-                let next = last.file? + 1;
-                if state.files[usize::from(next)] == File::Absent {
-                    state.files[usize::from(next)] = File::Data { writes: 0, open: true };
-                    state.file = Some(next);
+            Action::Roll => match state.files[usize::from(last.next)] {
+                File::Absent => {
+                    state.files[usize::from(last.next)] = EMPTY;
+                    state.file = Some(last.next);
+                    state.next += 1;
                     if self.wrong(Mistake::RollWithoutAppendingAgain) {
                         state.acknowledged |= state.buffer;
                         state.buffer = 0;
                     }
-                } else {
-                    state.file = None;
+                }
+                File::Fence if !self.wrong(Mistake::ExistsTakenAsMine) => state.file = None,
+                File::Fence | File::Data { .. } => state.next += 1,
+            },
+            Action::RollInDoubt => {
+                state.late = Some(last.next);
+                if self.wrong(Mistake::FailedCreationSkipsNumber) {
+                    state.next += 1;
+                }
+            }
+            Action::LateCreation => {
+                let n = usize::from(state.late.take()?);
+                if state.files[n] == File::Absent {
+                    state.files[n] = EMPTY;
                 }
             }
             Action::Recover(k) => {

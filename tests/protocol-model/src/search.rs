@@ -8,7 +8,7 @@
 //! Pauses need no step of their own: an actor that takes none of its steps sleeps. Not here: fairness. What must *come*
 //! to pass is only shown to be possible ([`Model::reachable`]).
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -104,6 +104,9 @@ impl Hasher for AsIs {
     }
 }
 
+/// States in one allocation.
+const CHUNK: usize = 1024;
+
 /// Searches all states of a model, nearest first.
 pub fn search<M: Model>(model: &M, limit: Limit) -> Outcome {
     let (always, reachable) = (model.always(), model.reachable());
@@ -114,48 +117,61 @@ pub fn search<M: Model>(model: &M, limit: Limit) -> Outcome {
     let mut bytes = Bytes::default();
     let mut outcome = Outcome { states: 0, steps: 0, depth: 0, complete: false, broken: None, unreached: Vec::new() };
 
-    let mut frontier = vec![model.start()];
-    let mut next: Vec<M::State> = Vec::new();
-    let mut first = 0; // the number of the frontier's first state
+    // Two levels, in chunks, so that memory of states that are done with is given back.
+    let start = model.start();
+    let mut next: VecDeque<Vec<M::State>> = VecDeque::from([vec![start.clone()]]);
+    let mut waiting = 1;
+    let mut number = 0; // of the state that is looked at
     let mut actions = Vec::new();
-    frontier[0].hash(&mut bytes);
+    start.hash(&mut bytes);
     seen.insert(bytes.finish());
     parents.push((0, 0));
-    outcome.states = 1;
-    while !frontier.is_empty() {
-        for (at, state) in frontier.iter().enumerate() {
-            for (held, claim) in reached.iter_mut().zip(&reachable) {
-                *held = *held || claim.1(model, state);
-            }
-            if let Some(claim) = always.iter().find(|claim| !claim.1(model, state)) {
-                outcome.broken = Some((claim.0, trace(model, &parents, first + at)));
-                return outcome;
-            }
-            actions.clear();
-            model.actions(state, &mut actions);
-            for (choice, action) in actions.iter().enumerate() {
-                let Some(after) = model.step(state, *action) else { continue };
-                outcome.steps += 1;
-                bytes.0.clear();
-                after.hash(&mut bytes);
-                if seen.insert(bytes.finish()) {
-                    parents.push(((first + at) as u32, u8::try_from(choice).expect("few actions a state")));
-                    next.push(after);
+    loop {
+        let mut level = std::mem::take(&mut next);
+        while let Some(chunk) = level.pop_front() {
+            for state in &chunk {
+                for (held, claim) in reached.iter_mut().zip(&reachable) {
+                    *held = *held || claim.1(model, state);
                 }
+                if let Some(claim) = always.iter().find(|claim| !claim.1(model, state)) {
+                    outcome.broken = Some((claim.0, trace(model, &parents, number)));
+                    outcome.states = parents.len();
+                    return outcome;
+                }
+                actions.clear();
+                model.actions(state, &mut actions);
+                for (choice, action) in actions.iter().enumerate() {
+                    let Some(after) = model.step(state, *action) else { continue };
+                    outcome.steps += 1;
+                    bytes.0.clear();
+                    after.hash(&mut bytes);
+                    if seen.insert(bytes.finish()) {
+                        parents.push((number as u32, u8::try_from(choice).expect("few actions a state")));
+                        waiting += 1;
+                        match next.back_mut().filter(|chunk| chunk.len() < CHUNK) {
+                            Some(chunk) => chunk.push(after),
+                            None => next.push_back(Vec::from_iter([after])),
+                        }
+                    }
+                }
+                number += 1;
             }
-            let memory = seen.capacity() * 9
-                + parents.capacity() * 8
-                + (frontier.capacity() + next.capacity()) * size_of::<M::State>();
-            outcome.states = parents.len();
+            waiting -= chunk.len();
+            let memory = seen.capacity() * 9 + parents.capacity() * 8 + waiting * size_of::<M::State>();
             if parents.len() >= limit.states || memory > limit.bytes {
+                level.clear();
+                next.clear();
+                outcome.states = parents.len();
                 outcome.unreached = unreached(&reachable, &reached);
                 return outcome;
             }
         }
-        first += frontier.len();
-        frontier = std::mem::take(&mut next);
-        outcome.depth += usize::from(!frontier.is_empty());
+        if next.is_empty() {
+            break;
+        }
+        outcome.depth += 1;
     }
+    outcome.states = parents.len();
     outcome.complete = true;
     outcome.unreached = unreached(&reachable, &reached);
     outcome

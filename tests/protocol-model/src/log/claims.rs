@@ -15,6 +15,8 @@ pub const RETURNED: u8 = 8;
 pub const SEQ: u8 = 16;
 /// P7: a checked read shows a part of a row mutation.
 pub const TORN: u8 = 32;
+/// P12: a guarded read lacks what was acknowledged or shown when it began.
+pub const STALE: u8 = 64;
 
 impl State {
     /// What a server shows of a region.
@@ -110,6 +112,9 @@ pub fn always() -> Vec<Claim<Log>> {
             (0..FILES).all(|file| listed & 1 << file == 0 || state.files[file].exists)
         }),
         ("P10: acknowledgments come in order of seq, across owners", |_, state| state.broken & SEQ == 0),
+        ("P12: a guarded read shows all that was acknowledged or shown when it began", |_, state| {
+            state.broken & STALE == 0
+        }),
         ("P11: the rightful owner finds every piece it needs", |_, state| state.broken & STUCK == 0),
     ]
 }
@@ -130,6 +135,22 @@ pub fn reachable(model: &Log) -> Vec<Claim<Log>> {
             })
         }),
     ];
+    if model.give_back {
+        claims.push(("given back with old needs, then opened elsewhere", |_, state| {
+            state.manifests[0].epoch == 3
+                && state.acknowledged != 0
+                && state.servers[2].hosts[0].stage == Stage::Open
+                && state.manifests[0].needs[1] == super::NONE
+                && state.servers[1].life == super::Life::Alive
+        }));
+    }
+    if model.reads {
+        claims.push(("a read waits, its server overtaken", |_, state| {
+            state.read.is_some_and(|read| {
+                read.due & !read.cells != 0 && state.servers[usize::from(read.server)].life == super::Life::Alive
+            })
+        }));
+    }
     if model.release {
         claims.push(("a stream with entries is released and its data deleted", |_, state| {
             state.streams.iter().any(|log| {

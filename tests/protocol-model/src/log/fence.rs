@@ -42,6 +42,9 @@ impl Log {
                 Fencer::End { .. } => out.push(Action::FenceEnds { fencer }),
             }
         }
+        if state.stray.is_some() {
+            out.push(Action::StrayFence);
+        }
     }
 
     /// Step 1: the head is live, with this `low`.
@@ -112,6 +115,19 @@ impl Log {
             Fencer::End { stream, low, f: n, read }
         };
         state.fencers[usize::from(fencer)] = after;
+        if self.twice && state.stray.is_none() {
+            state.stray = Some((stream, n));
+        }
+        Some(())
+    }
+
+    /// The put of step 3, which had been sent twice, lands once more.
+    pub(super) fn stray_fence(&self, state: &mut State) -> Option<()> {
+        let (stream, n) = state.stray.take()?;
+        let piece = &mut state.streams[usize::from(stream)].pieces[usize::from(n)];
+        if *piece == Piece::ABSENT {
+            *piece = Piece::FENCE;
+        }
         Some(())
     }
 

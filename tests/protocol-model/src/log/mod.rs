@@ -10,6 +10,7 @@
 //! | [`fence`] | 4 | look, put the fence, swap the head |
 //! | [`opening`] | 5 | order, claim, replay |
 //! | [`manifest`] | 5, 9 | swaps landing and being answered; flush, compaction, close |
+//! | [`reads`] | 8 | a read and its guard |
 //! | [`collection`] | 10 | files and streams |
 //! | [`claims`] | 11 | what is always true |
 //!
@@ -20,11 +21,13 @@ pub mod collection;
 pub mod fence;
 pub mod manifest;
 pub mod opening;
+pub mod reads;
 pub mod writer;
 
 use crate::search::{Claim, Model};
 use fence::Fencer;
 use manifest::Manifest;
+use reads::Read;
 
 /// Most servers (lives), and so streams.
 pub const SERVERS: usize = 3;
@@ -74,6 +77,12 @@ pub enum Mistake {
     ClaimForgetsOldStreams,
     /// §5.4: a superseded claim is tried again with the old body.
     ClaimWithStaleBody,
+    /// §5 give back: a region that was served is given back like one that was not.
+    GivenBackAfterServing,
+    /// §8 guard 3: the look is made at the newest number, not at the lowest unconfirmed.
+    LookAtNewestNumber,
+    /// §8 guard 2: a number confirmed behind a gap counts as proof.
+    ProofBehindGap,
     /// §5.1: an older epoch may claim.
     OlderEpochClaims,
     /// §5.7: an upload before the claim is confirmed.
@@ -155,6 +164,10 @@ pub struct Log {
     pub seal: bool,
     /// A put may land again later.
     pub twice: bool,
+    /// An opening that fails before it serves gives its claim back.
+    pub give_back: bool,
+    /// Reads are evaluated, then guarded, in steps of their own.
+    pub reads: bool,
     /// The fencer's looks are single steps, in any order, the writer moving between.
     pub single_looks: bool,
     /// A flush may take one family.
@@ -184,6 +197,8 @@ pub const TINY: Log = Log {
     trim: false,
     seal: false,
     twice: false,
+    give_back: false,
+    reads: false,
     single_looks: false,
     flush_by_family: false,
     mistake: None,
@@ -406,6 +421,10 @@ pub struct State {
     pub gone: Cells,
     /// Highest seq acknowledged, or recovered by a rightful owner, by region.
     pub top: [u8; REGIONS],
+    /// A read that is evaluated but not guarded yet.
+    pub read: Option<Read>,
+    /// A fence's put that may land once more: stream and number.
+    pub stray: Option<(u8, u8)>,
     /// What a step has broken; bits of [`claims`].
     pub broken: u8,
 }
@@ -441,6 +460,14 @@ pub enum Action {
     Commit { server: u8, region: u8 },
     /// §5: send the commit of a clean close.
     Close { server: u8, region: u8 },
+    /// §5: send the commit that takes the claim back; nothing was served.
+    GiveBack { server: u8, region: u8 },
+    /// §8: evaluate a read.
+    Read { server: u8, region: u8 },
+    /// §8 guard 2: an entry whose put began after the evaluation is acknowledged.
+    GuardByLog,
+    /// §8 guard 3: look at the lowest unconfirmed number.
+    GuardByLook,
     /// G2: the owner deletes a file of its own epoch.
     OwnerDeletes { server: u8, file: u8 },
     /// A server dies.
@@ -451,6 +478,8 @@ pub enum Action {
     FenceLooks { fencer: u8, n: u8 },
     /// §4 fence 3: put the fence if the number is absent.
     FencePut { fencer: u8 },
+    /// §4 fence: a repeated put lands late.
+    StrayFence,
     /// §4 fence 5: swap the head.
     FenceEnds { fencer: u8 },
     /// G1: the collector reads a manifest.
@@ -496,6 +525,8 @@ impl Model for Log {
             seen: 0,
             gone: 0,
             top: [0; REGIONS],
+            read: None,
+            stray: None,
             broken: 0,
         };
         if self.begun {
@@ -517,6 +548,7 @@ impl Model for Log {
             self.manifest_actions(state, server, out);
             self.writer_actions(state, server, out);
         }
+        self.read_actions(state, out);
         self.fence_actions(state, out);
         self.collection_actions(state, out);
     }
@@ -538,6 +570,11 @@ impl Model for Log {
             Action::Compact { server, region } => self.compact(&mut state, server, region)?,
             Action::Commit { server, region } => self.commit(&mut state, server, region)?,
             Action::Close { server, region } => self.close(&mut state, server, region),
+            Action::GiveBack { server, region } => self.give_back(&mut state, server, region),
+            Action::Read { server, region } => self.read(&mut state, server, region),
+            Action::GuardByLog => self.guard_by_log(&mut state)?,
+            Action::GuardByLook => self.guard_by_look(&mut state)?,
+            Action::StrayFence => self.stray_fence(&mut state)?,
             Action::OwnerDeletes { file, .. } | Action::CollectorDeletes { file } => {
                 state.files[usize::from(file)].exists = false;
             }
@@ -560,5 +597,13 @@ impl Model for Log {
 
     fn reachable(&self) -> Vec<Claim<Self>> {
         claims::reachable(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn states_are_small() {
+        assert!(size_of::<super::State>() <= 560, "millions lie in memory: {}", size_of::<super::State>());
     }
 }

@@ -18,7 +18,15 @@ impl Log {
                     out.push(Action::Order { server, region });
                 }
                 Stage::Ordered => out.push(Action::Claim { server, region }),
-                Stage::Replaying => out.push(Action::Replay { server, region }),
+                Stage::Replaying => {
+                    out.push(Action::Replay { server, region });
+                    if self.give_back {
+                        out.push(Action::GiveBack { server, region });
+                    }
+                }
+                Stage::Open if self.wrong(Mistake::GivenBackAfterServing) => {
+                    out.push(Action::GiveBack { server, region });
+                }
                 _ => {}
             }
         }
@@ -106,6 +114,17 @@ impl Log {
             state.gone |= state.submitted[r] & !state.visible(at, r);
             state.top[r] = state.top[r].max(top);
         }
+    }
+
+    /// The opening fails, before anything was served: a commit without the own need. The stream holds nothing of it.
+    pub(super) fn give_back(&self, state: &mut State, server: u8, region: u8) {
+        let at = usize::from(server);
+        let host = &mut state.servers[at].hosts[usize::from(region)];
+        let mut swap = Manifest { version: host.manifest.version + 1, ..host.manifest };
+        swap.needs[at] = NONE;
+        swap.spilled = self.spill(&swap.needs);
+        host.swap = Some(swap);
+        host.stage = Stage::Closing;
     }
 
     /// Reads the region's entries of every ended stream that the manifest needs; `None`: one is missing.

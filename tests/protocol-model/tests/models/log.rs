@@ -97,6 +97,30 @@ fn spilled_needs_hold() {
     holds("log, spilled needs", NEEDS);
 }
 
+// An opening that fails gives its claim back; its server lives on.
+const GIVE_BACK: Log = Log { give_back: true, begun: true, servers: 3, openings: 3, ..TINY };
+
+#[test]
+fn a_claim_given_back_holds() {
+    holds("log, claims given back", GIVE_BACK);
+}
+
+// Reads: evaluated, guarded, answered.
+const READS: Log = Log { reads: true, begun: true, ..TINY };
+
+#[test]
+fn guarded_reads_are_fresh() {
+    holds("log, reads", READS);
+}
+
+// Every put, the fence's too, may land again.
+const TWICE: Log = Log { twice: true, trim: true, ..TINY };
+
+#[test]
+fn puts_that_land_twice_do_no_harm() {
+    holds("log, puts land twice", TWICE);
+}
+
 #[test]
 fn mistakes_of_the_deepened_log_are_found() {
     let table: &[(Mistake, &str, Log, &str)] = &[
@@ -112,6 +136,9 @@ fn mistakes_of_the_deepened_log_are_found() {
         (FenceBehindNewest, "single looks", LOOKS, "P1"),
         (EndedWithoutCompare, "single looks, trimming", LOOKS_TRIM, "P1"),
         (TailReadBeforeFence, "single looks", LOOKS, "P1"),
+        (GivenBackAfterServing, "claims given back", GIVE_BACK, "P1"),
+        (LookAtNewestNumber, "reads", READS, "P12"),
+        (ProofBehindGap, "reads, 3 writes", Log { writes: 3, ..READS }, "P12"),
         (SpillForgotten, "spilled needs", NEEDS, "P1"),
         (SpillNotRead, "spilled needs", NEEDS, "P1"),
         (NeedOfLiveStreamDropped, "spilled needs", NEEDS, "P2"),
@@ -138,8 +165,53 @@ mod large {
 
     #[test]
     #[ignore = "a long run: tests/run long model"]
+    fn two_regions_on_one_stream() {
+        holds("log, two regions, sealing", Log { seal: true, numbers: 2, ..REGIONS_TRIM });
+        holds("log, two regions, release, close", REGIONS_RELEASE);
+        holds("log, two regions, 3 writes, trimming", Log { writes: 3, ..REGIONS_TRIM });
+        holds("log, two regions, puts land twice", Log { twice: true, numbers: 2, ..REGIONS_TRIM });
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn flush_by_family() {
+        holds("log, two families, chain of three", FAMILIES_CHAIN);
+        holds("log, two families, 3 writes", Log { writes: 3, ..FAMILIES });
+        holds("log, two families, trimming, release, close", Log { trim: true, close: true, ..FAMILIES_RELEASE });
+        holds("log, two families, sealing", Log { trim: true, seal: true, numbers: 2, ..FAMILIES });
+        let both = Log { regions: 2, files: 1, numbers: 2, ..FAMILIES };
+        holds("log, two regions of two families", both);
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn a_fence_put_after_looks() {
+        holds("log, single looks, 2 fencers", Log { fencers: 2, ..LOOKS });
+        holds("log, single looks, sealing", Log { seal: true, numbers: 2, ..LOOKS_TRIM });
+        holds("log, single looks, two regions", Log { single_looks: true, numbers: 2, ..REGIONS_TRIM });
+        holds("log, single looks, 3 writes", Log { writes: 3, ..LOOKS });
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn spilled_needs() {
+        holds("log, spilled needs, release", NEEDS_RELEASE);
+        holds("log, spilled needs, two families", Log { files: 1, head_needs: 1, drop_needs: true, ..FAMILIES_CHAIN });
+        holds("log, spilled needs, given back", Log { give_back: true, ..NEEDS });
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn guarded_reads() {
+        holds("log, reads, 3 writes", Log { writes: 3, ..READS });
+        holds("log, reads, chain of three", Log { servers: 3, openings: 3, ..READS });
+        holds("log, reads, trimming", Log { trim: true, ..READS });
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
     fn mixes_as_far_as_they_go() {
-        let states = 12_000_000;
+        let states = 18_000_000;
         holds_so_far("log, 3 writes, 2 fencers, sealing", SEAL, states);
         let all = Log { files: 2, collect: true, release: true, close: true, trim: true, compact: true, ..CHAIN };
         holds_so_far("log, chain, everything", all, states);

@@ -38,6 +38,10 @@ fn an_appended_log_ends_once() {
         (true, LeaseAnswerIgnored, "P1"),
         (true, RollWithoutAppendingAgain, "P1"),
         (true, HsyncErrorIgnored, "P1"),
+        (false, FailedCreationSkipsNumber, "P1"),
+        (true, FailedCreationSkipsNumber, "P1"),
+        (false, ExistsTakenAsMine, "P1"),
+        (true, ExistsTakenAsMine, "P1"),
     ] {
         finds(&format!("appended, {mistake:?}"), appended::Appended { hdfs, writes: 3, mistake: Some(mistake) }, claim);
     }

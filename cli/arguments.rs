@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use model::schema::TableName;
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
@@ -114,6 +115,23 @@ pub fn size(text: &str) -> Result<u64, String> {
         .with_binary()
         .parse_size(text)
         .map_err(|error| format!("a size such as 64M or 2G is needed ({error})"))
+}
+
+/// Flags of `fsck`.
+#[derive(Debug, Args)]
+pub struct Fsck {
+    /// The data root; a server may run on it
+    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "PATH")]
+    pub data: String,
+    /// Check this table only; `ns:table` for one outside the default namespace
+    #[arg(long, env = "FERROBASE_TABLE")]
+    pub table: Option<TableName>,
+    /// Read every store file whole: checksums, order and number of its cells
+    #[arg(long, env = "FERROBASE_DEEP")]
+    pub deep: bool,
+    /// Delete files that an earlier owner of a region has left over; nothing else is changed
+    #[arg(long, env = "FERROBASE_REPAIR")]
+    pub repair: bool,
 }
 
 /// What `inspect` looks into.

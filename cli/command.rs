@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::arguments::{Global, Inspect, Standalone};
+use crate::arguments::{Fsck, Global, Inspect, Standalone};
 
 /// Bad usage or configuration: exit code 2, nothing touched.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,8 @@ pub enum Command {
         #[command(subcommand)]
         what: Inspect,
     },
+    /// Compare what the registers of a data root say with the files that lie there
+    Fsck(Fsck),
     /// Measure a known load
     Bench {
         /// Which load

@@ -5,6 +5,7 @@ mod bench;
 mod command;
 mod connect;
 mod failure;
+mod fsck;
 mod http;
 mod inspect;
 mod logging;
@@ -56,6 +57,7 @@ fn run() -> Result<(), Failure> {
         Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),
+        Command::Fsck(flags) => runtime.block_on(fsck::run(flags, format)),
         Command::Inspect { what } => runtime.block_on(inspect::run(what, format)),
     }
 }

@@ -13,9 +13,10 @@
 //! Not here: serving rows (`regionserver`), transports (`protocol`).
 //!
 //! Floors inside this crate: `error`, `refusal` < `catalog`, `head`, `host`, `lock` < `tables`, `procedure` < `master` < `regions` < `steps`
-//! < `executor` < `requests`, `start`, `status` < `service`.
+//! < `executor` < `requests`, `start`, `status` < `service`, `check`.
 
 mod catalog;
+mod check;
 mod error;
 mod executor;
 mod head;
@@ -32,5 +33,6 @@ mod status;
 mod steps;
 mod tables;
 
+pub use check::{CheckOptions, Checked, Finding, FindingKind, check};
 pub use error::{MasterError, Result};
 pub use master::{Master, MasterContext};

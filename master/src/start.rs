@@ -43,9 +43,9 @@ use crate::regions::openings;
 use crate::tables::{Table, Tables};
 
 /// Table id of the master region.
-const OWN_TABLE_ID: &str = "000000000000f001";
+pub(crate) const OWN_TABLE_ID: &str = "000000000000f001";
 /// Table id of META.
-const META_TABLE_ID: &str = "000000000000f002";
+pub(crate) const META_TABLE_ID: &str = "000000000000f002";
 /// How often META is tried at a start.
 const META_TRIES_MAX: usize = 5;
 /// Pause between tries to open META.
@@ -312,10 +312,15 @@ impl Master {
     }
 }
 
-async fn open_journal(ctx: &RegionContext, leadership: &Leadership) -> Result<Journal> {
+/// The region of the master's own table.
+pub(crate) fn own_region() -> RegionInfo {
     let table = TableName::new(OWN_NAMESPACE, "master").expect("a valid name");
-    let info = RegionInfo::new(table.clone(), Bytes::new(), Bytes::new(), 1);
-    let descriptor = TableDescriptor::new(table).with_family(FamilyDescriptor::new(FAMILY));
+    RegionInfo::new(table, Bytes::new(), Bytes::new(), 1)
+}
+
+async fn open_journal(ctx: &RegionContext, leadership: &Leadership) -> Result<Journal> {
+    let info = own_region();
+    let descriptor = TableDescriptor::new(info.table.clone()).with_family(FamilyDescriptor::new(FAMILY));
     let epoch = leadership.master_region_epoch();
     Region::create(&ctx.fs, &ctx.runtime, OWN_TABLE_ID, &info, &descriptor, epoch - 1).await?;
     let region = Region::open(ctx.clone(), info, OWN_TABLE_ID, epoch, Arc::new(descriptor)).await?;

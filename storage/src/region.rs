@@ -51,6 +51,7 @@ use crate::nonce::NonceWindow;
 use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
+pub use collect::file_epoch;
 pub use compact::Compacted;
 pub use counters::RegionCounters;
 pub use load::StoreLoad;

@@ -527,6 +527,36 @@ impl HFileReader {
         }
     }
 
+    /// Reads the whole file: checksums of all blocks, the order of the cells and their number. Answers the number.
+    pub async fn verify(self: &Arc<Self>) -> Result<u64> {
+        for chunk in self.bloom.iter().chain(&self.delete_bloom).flat_map(|bloom| &bloom.chunks) {
+            self.block(chunk, BlockType::BloomChunk).await?;
+        }
+        for entry in &self.meta_root {
+            self.block(entry, BlockType::Meta).await?;
+        }
+        let (mut source, mut cells, mut last) = (self.source(), 0, None::<Cell>);
+        let mut progress = source.seek(&Cell::first_on_row(b""))?;
+        loop {
+            if progress == Progress::NeedsBlock {
+                source.load().await?;
+            }
+            let Some(cell) = source.cell() else { break };
+            let is_before = |last: &Cell| self.order.compare_keys(last.as_ref().key(), cell.as_ref().key()).is_gt();
+            if last.as_ref().is_some_and(is_before) {
+                let why = format!("cell {} of the file stands behind a greater one", cells + 1);
+                return Err(StorageError::corrupt(WHAT, &self.name, 0, &why));
+            }
+            (cells, last) = (cells + 1, Some(cell));
+            progress = source.advance()?;
+        }
+        if cells != self.entries {
+            let why = format!("{cells} cells are found, the trailer says {}", self.entries);
+            return Err(StorageError::corrupt(WHAT, &self.name, self.size, &why));
+        }
+        Ok(cells)
+    }
+
     /// Walks the cells.
     pub fn source(self: &Arc<Self>) -> HFileSource {
         HFileSource {

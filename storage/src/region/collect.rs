@@ -12,8 +12,8 @@ use super::{Region, ledger::Ledger};
 use crate::collect::Collected;
 use crate::error::Result;
 
-/// The epoch in a file's name; `None`: the name is not ours.
-fn epoch_of(path: &str) -> Option<u64> {
+/// The epoch in the name of a store file, given with or without its folder; `None`: the name is not ours.
+pub fn file_epoch(path: &str) -> Option<u64> {
     let name = path.rsplit('/').next()?;
     let ours = name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     ours.then(|| u64::from_str_radix(&name[..16], 16).ok())?
@@ -33,7 +33,7 @@ impl Region {
         let folder = folder(&self.info);
         for file in self.ctx.fs.list(&folder).await? {
             let read = self.readers.lock().get(&file.path).is_some_and(|reader| reader.strong_count() > 0);
-            if epoch_of(&file.path).is_none_or(|epoch| epoch > self.epoch) || listed.contains(&file.path) || read {
+            if file_epoch(&file.path).is_none_or(|epoch| epoch > self.epoch) || listed.contains(&file.path) || read {
                 continue;
             }
             self.ctx.fs.delete(&file.path).await?;
@@ -41,7 +41,7 @@ impl Region {
             (done.files, done.bytes) = (done.files + 1, done.bytes + file.size);
         }
         for left in self.ctx.fs.unfinished(&folder).await? {
-            if epoch_of(&left.path).is_some_and(|epoch| epoch <= self.epoch) {
+            if file_epoch(&left.path).is_some_and(|epoch| epoch <= self.epoch) {
                 self.ctx.fs.abandon(&left).await?;
                 done.unfinished += 1;
             }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use model::schema::TableName;
 
+use crate::roots::RootFlags;
+
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
@@ -64,9 +66,12 @@ pub enum Format {
 /// Flags of `standalone`.
 #[derive(Debug, Args)]
 pub struct Standalone {
-    /// Folder of the data; made if it is missing
-    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "PATH")]
+    /// Where the data lies: a folder, which is made if it is missing, or s3://bucket/prefix
+    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "URL")]
     pub data: String,
+    /// How the root is reached
+    #[command(flatten)]
+    pub roots: RootFlags,
     /// Address to listen on; any but a loopback one needs --insecure
     #[arg(long, env = "FERROBASE_BIND", default_value = "127.0.0.1", value_name = "IP")]
     pub bind: IpAddr,
@@ -121,8 +126,11 @@ pub fn size(text: &str) -> Result<u64, String> {
 #[derive(Debug, Args)]
 pub struct Fsck {
     /// The data root; a server may run on it
-    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "PATH")]
+    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "URL")]
     pub data: String,
+    /// How the root is reached
+    #[command(flatten)]
+    pub roots: RootFlags,
     /// Check this table only; `ns:table` for one outside the default namespace
     #[arg(long, env = "FERROBASE_TABLE")]
     pub table: Option<TableName>,

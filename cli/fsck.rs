@@ -3,27 +3,20 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use filesystem::Filesystem;
-use filesystem::local::LocalFilesystem;
 use master::{CheckOptions, Checked, Finding};
-use runtime::random::SystemRandom;
+use runtime::Runtime;
 use serde_json::json;
 use storage::cache::BlockCache;
 
 use crate::arguments::{Format, Fsck};
 use crate::failure::Failure;
-use crate::standalone::data_path;
 
 /// Memory for blocks while files are read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
 
 /// Runs the check: findings one by one, then what was looked at.
 pub async fn run(flags: &Fsck, format: Format) -> Result<(), Failure> {
-    let path = data_path(&flags.data)?;
-    if !std::path::Path::new(path).is_dir() {
-        return Err(Failure::usage(format!("--data {}: there is no such folder", flags.data)));
-    }
-    let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(path, Arc::new(SystemRandom))?);
+    let fs = flags.roots.open_existing("--data", &flags.data, &Runtime::system())?;
     let options = CheckOptions { table: flags.table.clone(), deep: flags.deep, repair: flags.repair };
     // Nobody may be reading: the exit code tells all the same.
     let say = |line: String| drop(writeln!(std::io::stdout(), "{line}"));

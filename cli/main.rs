@@ -11,6 +11,7 @@ mod inspect;
 mod logging;
 mod memory;
 mod ready;
+mod roots;
 mod shell;
 mod standalone;
 

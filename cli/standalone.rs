@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordination::Leader;
-use filesystem::local::LocalFilesystem;
 use filesystem::{Filesystem, LockOutcome, RootLock};
 use master::{Master, MasterContext};
 use protocol::grpc::{self, Connector};
@@ -51,7 +50,7 @@ const FENCE_CHECK: Duration = Duration::from_millis(500);
 pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let runtime = Runtime::system();
     let begun = runtime.clock.monotonic();
-    let path = data_path(&flags.data)?;
+    let folder = flags.roots.folder("--data", &flags.data)?;
     let budget = flags.memory.unwrap_or_else(memory::default_budget);
     if budget < memory::BUDGET_MIN {
         return Err(Failure::usage(format!("--memory: at least {}M is needed", memory::BUDGET_MIN >> 20)));
@@ -72,9 +71,9 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let ready_file = ReadyFile::clear(flags.ready_file.as_deref())
         .map_err(|error| Failure::usage(format!("--ready-file: {error}")))?;
 
-    let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(path, runtime.random.clone())?);
+    let fs = flags.roots.open("--data", &flags.data, &runtime).await?;
     let address = advertised(flags, port)?;
-    let _lock = lock(&fs, &runtime, flags, &address).await?;
+    let _lock = lock(&fs, &runtime, flags, folder.is_some(), &address).await?;
     check_root(&fs, &flags.data).await?;
     let shutdown = Shutdown::new();
     let node = Node::start(fs, runtime.clone(), budget, &address).await?;
@@ -256,15 +255,6 @@ fn connections_of(handles: u64) -> usize {
     usize::try_from(handles / 2).unwrap_or(usize::MAX).max(1)
 }
 
-/// The folder of a data root given as a path or `file://` URL.
-pub fn data_path(data: &str) -> Result<&str, Failure> {
-    match data.split_once("://") {
-        None if !data.is_empty() => Ok(data),
-        Some(("file", path)) if path.starts_with('/') => Ok(path),
-        _ => Err(Failure::usage(format!("--data `{data}`: a folder or file:///folder is needed"))),
-    }
-}
-
 async fn bind(flags: &Standalone, flag: &str, port: u16) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(flags.bind, port);
     runtime::net::bind(address).await.map_err(|error| {
@@ -294,17 +284,31 @@ fn advertised(flags: &Standalone, port: u16) -> Result<(String, u16), Failure> {
     }
 }
 
-/// Locks the root. With `--take-over` a holder that does not answer is passed over: its log stream and its regions'
-/// manifests are taken from it, so it can do no harm when it wakes.
+/// Locks the root, or refuses. A folder has a lock that its holder's death frees; with `--take-over` a holder that does not
+/// answer is passed over. Other roots cannot be locked: who led last is asked, and passed over if nobody answers. Either way
+/// the log stream and the regions' manifests of whoever is passed over are taken from it, so it can do no harm when it wakes.
 async fn lock(
     fs: &Arc<dyn Filesystem>,
     runtime: &Runtime,
     flags: &Standalone,
+    is_folder: bool,
     address: &(String, u16),
 ) -> Result<Option<RootLock>, Failure> {
     let me = format!("process {} at {}:{}", std::process::id(), address.0, address.1);
     let holder = match fs.lock_root(&me).await? {
-        LockOutcome::Locked(lock) => return Ok(Some(lock)),
+        LockOutcome::Locked(lock) if is_folder => return Ok(Some(lock)),
+        LockOutcome::Locked(lock) => {
+            let leader = coordination::read_leader(fs).await?.map(|leader| leader.address);
+            // At our own address nobody else listens: it was an earlier life of this server.
+            let other = leader.filter(|leader| *leader != format!("{}:{}", address.0, address.1));
+            return match other {
+                Some(leader) if answers(runtime, &leader).await => {
+                    let why = format!("{} is held by the server that answers at {leader}; stop it first", flags.data);
+                    Err(Failure::held(why))
+                }
+                _ => Ok(Some(lock)),
+            };
+        }
         LockOutcome::Held(holder) => holder,
     };
     let held = format!("{} is held by {holder}", flags.data);

@@ -1,0 +1,82 @@
+//! Data roots by their URL: a folder, or a prefix in a bucket.
+//!
+//! Always true: a root that is named wrongly, or cannot be used, is a usage error before anything is touched.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use filesystem::local::LocalFilesystem;
+use filesystem::s3::{S3Filesystem, S3Settings};
+use filesystem::{ErrorKind, Filesystem};
+use runtime::Runtime;
+
+use crate::failure::Failure;
+
+/// How roots are reached; S3 takes the standard `AWS_*` variables besides.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RootFlags {
+    /// Allow an S3 endpoint without TLS on another machine
+    #[arg(long, env = "FERROBASE_S3_ALLOW_HTTP")]
+    pub s3_allow_http: bool,
+}
+
+/// A root's URL, understood.
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    Bucket(Box<S3Settings>),
+}
+
+impl RootFlags {
+    fn place(&self, flag: &str, url: &str) -> Result<Place, Failure> {
+        match url.split_once("://") {
+            None if !url.is_empty() => Ok(Place::Folder(url.into())),
+            Some(("file", path)) if path.starts_with('/') => Ok(Place::Folder(path.into())),
+            Some(("s3", _)) => S3Settings::from_env(url, self.s3_allow_http, &|name| std::env::var(name).ok())
+                .map(|settings| Place::Bucket(Box::new(settings)))
+                .map_err(|why| Failure::usage(format!("{flag} {url}: {why}"))),
+            _ => {
+                Err(Failure::usage(format!("{flag} `{url}`: a folder, file:///folder or s3://bucket/prefix is needed")))
+            }
+        }
+    }
+
+    /// Opens a root to serve from it. A folder is made if it is missing.
+    pub async fn open(&self, flag: &str, url: &str, runtime: &Runtime) -> Result<Arc<dyn Filesystem>, Failure> {
+        let refused = |error: filesystem::Error| {
+            let message = format!("{flag} {url}: {error}");
+            match error.kind() {
+                ErrorKind::Unavailable => Failure { code: 4, message },
+                ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::NotFound => Failure::usage(message),
+                _ => Failure::failed(message),
+            }
+        };
+        Ok(match self.place(flag, url)? {
+            Place::Folder(path) => Arc::new(LocalFilesystem::open(path, runtime.random.clone()).map_err(refused)?),
+            Place::Bucket(settings) => Arc::new(S3Filesystem::open(*settings, runtime.clone()).await.map_err(refused)?),
+        })
+    }
+
+    /// Opens a root to look into it: nothing is made.
+    pub fn open_existing(&self, flag: &str, url: &str, runtime: &Runtime) -> Result<Arc<dyn Filesystem>, Failure> {
+        let refused = |error: filesystem::Error| Failure::usage(format!("{flag} {url}: {error}"));
+        Ok(match self.place(flag, url)? {
+            Place::Folder(path) if !path.is_dir() => {
+                return Err(Failure::usage(format!("{flag} {url}: there is no such folder")));
+            }
+            Place::Folder(path) => Arc::new(LocalFilesystem::open(path, runtime.random.clone()).map_err(refused)?),
+            Place::Bucket(settings) => {
+                Arc::new(S3Filesystem::open_unchecked(*settings, runtime.clone()).map_err(refused)?)
+            }
+        })
+    }
+
+    /// The folder of a root that is one.
+    pub fn folder(&self, flag: &str, url: &str) -> Result<Option<PathBuf>, Failure> {
+        match self.place(flag, url)? {
+            Place::Folder(path) => Ok(Some(path)),
+            Place::Bucket(_) => Ok(None),
+        }
+    }
+}

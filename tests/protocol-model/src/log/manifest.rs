@@ -257,9 +257,10 @@ impl Log {
 
     /// §2: which needs stand in the body, since the head holds only so many: the oldest.
     pub(super) fn spill(&self, needs: &[u8; SERVERS]) -> u8 {
-        let listed: Vec<usize> = (0..SERVERS).filter(|stream| needs[*stream] != NONE).collect();
-        let over = listed.len().saturating_sub(usize::from(self.head_needs));
-        listed[..over].iter().fold(0, |spilled, stream| spilled | 1 << stream)
+        let listed = needs.iter().filter(|need| **need != NONE).count();
+        let over = listed.saturating_sub(usize::from(self.head_needs));
+        let oldest = (0..SERVERS).filter(|stream| needs[*stream] != NONE).take(over);
+        oldest.fold(0, |spilled, stream| spilled | 1 << stream)
     }
 
     /// §5 close: flushed, nothing unanswered; commit with no needs.

@@ -24,6 +24,8 @@ pub mod opening;
 pub mod reads;
 pub mod writer;
 
+use std::hash::{Hash, Hasher};
+
 use crate::search::{Claim, Model};
 use fence::Fencer;
 use manifest::Manifest;
@@ -79,6 +81,8 @@ pub enum Mistake {
     ClaimWithStaleBody,
     /// §5 give back: a region that was served is given back like one that was not.
     GivenBackAfterServing,
+    /// §5.2: a region that was served here and dropped is claimed anew like one that was not.
+    ClaimedAnewAfterServing,
     /// §8 guard 3: the look is made at the newest number, not at the lowest unconfirmed.
     LookAtNewestNumber,
     /// §8 guard 2: a number confirmed behind a gap counts as proof.
@@ -164,8 +168,9 @@ pub struct Log {
     pub seal: bool,
     /// A put may land again later.
     pub twice: bool,
-    /// An opening that fails before it serves gives its claim back.
-    pub give_back: bool,
+    /// Openings fail before they serve: the claim is given back, or left standing and made anew; and open regions are
+    /// dropped without a close.
+    pub failures: bool,
     /// Reads are evaluated, then guarded, in steps of their own.
     pub reads: bool,
     /// The fencer's looks are single steps, in any order, the writer moving between.
@@ -197,7 +202,7 @@ pub const TINY: Log = Log {
     trim: false,
     seal: false,
     twice: false,
-    give_back: false,
+    failures: false,
     reads: false,
     single_looks: false,
     flush_by_family: false,
@@ -211,8 +216,17 @@ pub type Cells = u8;
 pub const FAMILY: [Cells; FAMILIES] = [0b0101_0101, 0b1010_1010];
 
 /// What stands at a number of a stream: nothing, a fence, or an entry, packed into a byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Piece(u8);
+
+impl Hash for Piece {
+    fn hash<H: Hasher>(&self, into: &mut H) {
+        into.write_u8(self.0);
+    }
+    fn hash_slice<H: Hasher>(pieces: &[Piece], into: &mut H) {
+        pieces.iter().for_each(|piece| into.write_u8(piece.0));
+    }
+}
 
 impl Piece {
     /// Nothing.
@@ -255,7 +269,7 @@ impl Piece {
 }
 
 /// A stream: its pieces, its segments, and its head register (`low`, `ended`, `released`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stream {
     /// What stands at each number.
     pub pieces: [Piece; NUMBERS],
@@ -315,7 +329,7 @@ pub enum Stage {
 }
 
 /// A region on a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// How far it is.
     pub stage: Stage,
@@ -339,6 +353,37 @@ pub struct Host {
     pub applied_seq: u8,
     /// Next seq to give out.
     pub next_seq: u8,
+}
+
+// What is not there costs one byte, since most of a search is hashing.
+impl Hash for Host {
+    fn hash<H: Hasher>(&self, into: &mut H) {
+        let there = *self != Host::default();
+        there.hash(into);
+        if there {
+            (self.stage, self.epoch, self.manifest, self.swap, self.memtable, self.frozen).hash(into);
+            (self.frozen_seq, self.upload, self.compacting, self.applied_seq, self.next_seq).hash(into);
+        }
+    }
+}
+
+impl Hash for Stream {
+    fn hash<H: Hasher>(&self, into: &mut H) {
+        let there = *self != Stream::default();
+        there.hash(into);
+        if there {
+            (self.pieces, self.puts, self.sealed, self.low, self.ended, self.released).hash(into);
+        }
+    }
+}
+
+impl Hash for File {
+    fn hash<H: Hasher>(&self, into: &mut H) {
+        self.epoch.hash(into);
+        if self.epoch != 0 {
+            (self.region, self.cells, self.exists).hash(into);
+        }
+    }
 }
 
 /// One life of a server.
@@ -380,7 +425,7 @@ impl Server {
 }
 
 /// A store file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct File {
     /// Whose folder it lies in.
     pub region: u8,
@@ -462,6 +507,8 @@ pub enum Action {
     Close { server: u8, region: u8 },
     /// §5: send the commit that takes the claim back; nothing was served.
     GiveBack { server: u8, region: u8 },
+    /// §5: a region is dropped without a commit.
+    Drop { server: u8, region: u8 },
     /// §8: evaluate a read.
     Read { server: u8, region: u8 },
     /// §8 guard 2: an entry whose put began after the evaluation is acknowledged.
@@ -571,6 +618,9 @@ impl Model for Log {
             Action::Commit { server, region } => self.commit(&mut state, server, region)?,
             Action::Close { server, region } => self.close(&mut state, server, region),
             Action::GiveBack { server, region } => self.give_back(&mut state, server, region),
+            Action::Drop { server, region } => {
+                state.servers[usize::from(server)].hosts[usize::from(region)] = Host::default();
+            }
             Action::Read { server, region } => self.read(&mut state, server, region),
             Action::GuardByLog => self.guard_by_log(&mut state)?,
             Action::GuardByLook => self.guard_by_look(&mut state)?,

@@ -13,19 +13,23 @@ impl Log {
         let may_begin = at == 0 || state.servers[at - 1].life != Life::Unborn;
         let able = life == Life::Alive || life == Life::Unborn && may_begin;
         for region in 0..self.regions {
-            match state.servers[at].hosts[usize::from(region)].stage {
+            let host = &state.servers[at].hosts[usize::from(region)];
+            match host.stage {
                 Stage::Closed if able && state.epochs[usize::from(region)] < self.openings => {
                     out.push(Action::Order { server, region });
                 }
                 Stage::Ordered => out.push(Action::Claim { server, region }),
                 Stage::Replaying => {
                     out.push(Action::Replay { server, region });
-                    if self.give_back {
-                        out.push(Action::GiveBack { server, region });
+                    if self.failures {
+                        out.extend([Action::GiveBack { server, region }, Action::Drop { server, region }]);
                     }
                 }
-                Stage::Open if self.wrong(Mistake::GivenBackAfterServing) => {
-                    out.push(Action::GiveBack { server, region });
+                Stage::Open if self.failures && host.swap.is_none() => {
+                    out.push(Action::Drop { server, region });
+                    if self.wrong(Mistake::GivenBackAfterServing) {
+                        out.push(Action::GiveBack { server, region });
+                    }
                 }
                 _ => {}
             }
@@ -71,7 +75,13 @@ impl Log {
         };
         let host = &mut state.servers[at].hosts[usize::from(region)];
         let newer = current.epoch < host.epoch || self.wrong(Mistake::OlderEpochClaims);
-        if !newer || current.needs[at] != NONE || !read.needed().all(fenced) {
+        let own = current.needs[at];
+        let log = &state.streams[at];
+        // A need on the own stream: an opening here failed. Anew only if nothing was ever logged under it.
+        let logged = (own.min(NUMBERS as u8)..NUMBERS as u8)
+            .any(|n| log.pieces[usize::from(n)].is_of(region.into()) || log.puts[usize::from(n)].is_of(region.into()));
+        let anew = self.failures && (!logged || self.wrong(Mistake::ClaimedAnewAfterServing));
+        if !newer || own != NONE && !anew || !read.needed().all(fenced) {
             *host = Host::default(); // Superseded, NotFenced, or a failed opening of my own
             return;
         }

@@ -97,12 +97,12 @@ fn spilled_needs_hold() {
     holds("log, spilled needs", NEEDS);
 }
 
-// An opening that fails gives its claim back; its server lives on.
-const GIVE_BACK: Log = Log { give_back: true, begun: true, servers: 3, openings: 3, ..TINY };
+// An opening that fails gives its claim back, or claims anew; its server lives on.
+const FAILURES: Log = Log { failures: true, begun: true, servers: 3, openings: 3, ..TINY };
 
 #[test]
-fn a_claim_given_back_holds() {
-    holds("log, claims given back", GIVE_BACK);
+fn openings_that_fail_hold() {
+    holds("log, failed openings", FAILURES);
 }
 
 // Reads: evaluated, guarded, answered.
@@ -136,7 +136,8 @@ fn mistakes_of_the_deepened_log_are_found() {
         (FenceBehindNewest, "single looks", LOOKS, "P1"),
         (EndedWithoutCompare, "single looks, trimming", LOOKS_TRIM, "P1"),
         (TailReadBeforeFence, "single looks", LOOKS, "P1"),
-        (GivenBackAfterServing, "claims given back", GIVE_BACK, "P1"),
+        (GivenBackAfterServing, "failed openings", FAILURES, "P1"),
+        (ClaimedAnewAfterServing, "failed openings", FAILURES, "P1"),
         (LookAtNewestNumber, "reads", READS, "P12"),
         (ProofBehindGap, "reads, 3 writes", Log { writes: 3, ..READS }, "P12"),
         (SpillForgotten, "spilled needs", NEEDS, "P1"),
@@ -197,7 +198,7 @@ mod large {
     fn spilled_needs() {
         holds("log, spilled needs, release", NEEDS_RELEASE);
         holds("log, spilled needs, two families", Log { files: 1, head_needs: 1, drop_needs: true, ..FAMILIES_CHAIN });
-        holds("log, spilled needs, given back", Log { give_back: true, ..NEEDS });
+        holds("log, spilled needs, failed openings", Log { failures: true, ..NEEDS });
     }
 
     #[test]

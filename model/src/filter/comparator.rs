@@ -11,6 +11,7 @@ use num_bigint::{BigInt, Sign};
 use super::data::{BitwiseOp, Comparator, CompareOp};
 use super::node::FilterError;
 
+const UNIX_LINES: i32 = 1;
 const CASE_INSENSITIVE: i32 = 2;
 const COMMENTS: i32 = 4;
 const MULTILINE: i32 = 8;
@@ -21,6 +22,8 @@ const ALL_FLAGS: i32 = 511;
 
 /// Before a line terminator that ends the text, or at its end: Java's `$` and `\Z`.
 const END_OF_TEXT: &str = r"(?=(?:\r\n|[\n\r\u{85}\u{2028}\u{2029}])?\z)";
+/// The same where a line ends with a line feed alone.
+const END_OF_UNIX_TEXT: &str = r"(?=\n?\z)";
 
 /// A comparator ready to compare.
 #[derive(Debug)]
@@ -175,7 +178,15 @@ fn decode(bytes: &[u8], charset: &str) -> String {
     }
 }
 
-/// Compiles Java's syntax: its classes are ASCII, and `$` also stands before a last line terminator.
+/// Whether a group like `(?s)` or `(?i-s:` says inside the pattern what `.` is.
+fn says_what_a_dot_is(pattern: &str) -> bool {
+    pattern.split("(?").skip(1).any(|group| {
+        let end = group.find(|letter: char| !letter.is_ascii_alphabetic() && letter != '-').unwrap_or(group.len());
+        group[end..].starts_with([')', ':']) && group[..end].contains(['s', 'd'])
+    })
+}
+
+/// Compiles Java's syntax: its classes are ASCII, `$` also stands before a last line terminator, and `.` stops at each of those.
 fn compile(pattern: &str, flags: i32) -> Result<Regex, FilterError> {
     let mut text = String::from("(?");
     text.extend(
@@ -191,12 +202,14 @@ fn compile(pattern: &str, flags: i32) -> Result<Regex, FilterError> {
     if flags & LITERAL != 0 {
         text.push_str(&fancy_regex::escape(pattern));
     } else {
-        translate(pattern, flags & MULTILINE != 0, &mut text);
+        translate(pattern, flags, &mut text);
     }
     RegexBuilder::new(&text).build().map_err(|error| FilterError::Regex(error.to_string()))
 }
 
-fn translate(pattern: &str, multiline: bool, out: &mut String) {
+fn translate(pattern: &str, flags: i32, out: &mut String) {
+    let end = if flags & UNIX_LINES != 0 { END_OF_UNIX_TEXT } else { END_OF_TEXT };
+    let narrow_dot = flags & (DOTALL | UNIX_LINES) == 0 && !says_what_a_dot_is(pattern);
     let mut rest = pattern.chars();
     let mut in_class = 0_usize;
     while let Some(found) = rest.next() {
@@ -208,7 +221,7 @@ fn translate(pattern: &str, multiline: bool, out: &mut String) {
                 Some('D') => out.push_str("[^0-9]"),
                 Some('W') => out.push_str("[^A-Za-z0-9_]"),
                 Some('S') => out.push_str("[^ \\t\\n\\x0B\\f\\r]"),
-                Some('Z') => out.push_str(END_OF_TEXT),
+                Some('Z') => out.push_str(end),
                 Some('Q') => {
                     let tail = rest.as_str();
                     let (quoted, after) = tail.split_once("\\E").unwrap_or((tail, ""));
@@ -218,7 +231,8 @@ fn translate(pattern: &str, multiline: bool, out: &mut String) {
                 Some(other) => out.extend(['\\', other]),
                 None => out.push('\\'),
             },
-            '$' if in_class == 0 && !multiline => out.push_str(END_OF_TEXT),
+            '$' if in_class == 0 && flags & MULTILINE == 0 => out.push_str(end),
+            '.' if in_class == 0 && narrow_dot => out.push_str(r"[^\n\r\u{85}\u{2028}\u{2029}]"),
             '[' => {
                 in_class += 1;
                 out.push('[');
@@ -346,5 +360,10 @@ mod tests {
         assert_eq!(compare(regex("A.C", 16 | 2), b"xa.cx"), Ordering::Equal);
         assert_eq!(compare(regex("[^\\d\\s]", 0), b"1 x"), Ordering::Equal);
         assert_eq!(compare(regex("\\Qa.b\\E+", 0), b"a.bb"), Ordering::Equal);
+        assert_ne!(compare(regex("a.b", 0), b"a\rb"), Ordering::Equal);
+        assert_eq!(compare(regex("a.b|a[.]b", 1), b"a\rb"), Ordering::Equal);
+        assert_eq!(compare(regex("(?i-s:A).b", 32), b"a\nb"), Ordering::Equal);
+        assert_eq!(compare(regex("(?s)a.b", 0), b"a\nb"), Ordering::Equal);
+        assert_ne!(compare(regex("a$", 1), b"a\r"), Ordering::Equal);
     }
 }

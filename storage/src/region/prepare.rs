@@ -108,6 +108,8 @@ impl Region {
                 let mut get = Get::new(row.clone());
                 get.selection.filter = Some(filter.clone());
                 get.selection.time_range = *time_range;
+                // A filter that needs one family is shown the others too, and what it says of them counts.
+                get.selection.load_families_on_demand = Some(false);
                 let cells = self.read_row(&get).await?;
                 Ok((!cells.is_empty(), cells.first().map(Cell::timestamp)))
             }

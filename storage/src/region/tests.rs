@@ -10,6 +10,7 @@ use filesystem::Filesystem;
 use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
 use filesystem::local::LocalFilesystem;
 use filesystem::memory::MemoryFilesystem;
+use model::filter::{Comparator, CompareOp, Filter};
 use model::mutation::{CheckAndMutate, Condition, Durability, Mutation, MutationKind, Nonce};
 use model::query::{Get, Scan, TimeRange};
 use model::region::RegionInfo;
@@ -430,4 +431,25 @@ async fn closing_ends_a_compaction_and_loses_nothing() {
     assert_eq!(rows(&region, &Scan::default()).await.len(), 500);
     let listed = region.files(b"f").len();
     assert_eq!(host.fs.list("data").await.expect("list").len(), listed, "no file is left over");
+}
+
+#[tokio::test]
+async fn a_condition_reads_all_families_whichever_its_filter_needs() {
+    let region = memory().open().await;
+    write(&region, put("r", "g", "x", 5, "1")).await;
+    let column = Filter::SingleColumnValue {
+        family: "f".into(),
+        qualifier: "absent".into(),
+        op: CompareOp::Equal,
+        comparator: Comparator::Binary(Bytes::new()),
+        filter_if_missing: true,
+        latest_version_only: true,
+    };
+    // Skip looks at cells alone: the one that is there passes, and that the column is missing is not asked.
+    for (filter, holds) in [(Filter::Skip { filter: Box::new(column.clone()) }, true), (column, false)] {
+        let condition = Condition::Filter { filter, time_range: TimeRange::ALL };
+        let mutations = vec![put("r", "g", "y", 5, "2")];
+        let check = CheckAndMutate { row: "r".into(), condition, mutations };
+        assert_eq!(region.check_and_mutate(check, None).await.expect("check").done, holds);
+    }
 }

@@ -1,7 +1,6 @@
 //! Files are left out where they can be, and only there.
 
 use super::*;
-use model::filter::{Comparator, CompareOp, Filter};
 
 fn delete(row: &str, cell_type: CellType, qualifier: &str, timestamp: i64) -> Mutation {
     let mut mutation = Mutation::new(MutationKind::Delete, Bytes::copy_from_slice(row.as_bytes()));

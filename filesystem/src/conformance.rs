@@ -167,19 +167,29 @@ async fn registers_change_by_version_only(fs: &dyn Filesystem) {
 }
 
 async fn one_of_many_swaps_wins_each_version(fs: Arc<dyn Filesystem>) {
-    fs.register_create("counter", "c", "0".into()).await.expect("create");
-    let tasks = (0..4).map(|_| {
+    fs.register_create("names", "n", Bytes::new()).await.expect("create");
+    let names = |body: &Bytes| -> Vec<String> {
+        std::str::from_utf8(body).expect("text").split_whitespace().map(str::to_owned).collect()
+    };
+    let tasks = (0..4).map(|task| {
         let fs = fs.clone();
         runtime::task::spawn("swap", async move {
-            let mut done = 0;
-            while done < 25 {
-                let seen = fs.register_read("counter").await.expect("read").expect("exists");
-                let number: u64 = std::str::from_utf8(&seen.body).expect("text").parse().expect("number");
-                let body = Bytes::from((number + 1).to_string());
-                if let SwapOutcome::Swapped(_) =
-                    fs.register_swap("counter", &seen.version, "c", Some(body)).await.expect("swap")
-                {
-                    done += 1;
+            for i in 0..25 {
+                let name = format!("{task}-{i}");
+                loop {
+                    let seen = fs.register_read("names").await.expect("read").expect("exists");
+                    let mut all = names(&seen.body);
+                    // A swap that was overtaken may have happened before.
+                    if all.contains(&name) {
+                        break;
+                    }
+                    all.push(name.clone());
+                    let body = Some(Bytes::from(all.join(" ")));
+                    if let SwapOutcome::Swapped(_) =
+                        fs.register_swap("names", &seen.version, "n", body).await.expect("swap")
+                    {
+                        break;
+                    }
                 }
             }
         })
@@ -187,7 +197,11 @@ async fn one_of_many_swaps_wins_each_version(fs: Arc<dyn Filesystem>) {
     for task in futures::future::join_all(tasks).await {
         task.expect("task");
     }
-    assert_eq!(fs.register_read("counter").await.expect("read").expect("exists").body, "100");
+    let mut all = names(&fs.register_read("names").await.expect("read").expect("exists").body);
+    all.sort();
+    let mut expected: Vec<String> = (0..4).flat_map(|task| (0..25).map(move |i| format!("{task}-{i}"))).collect();
+    expected.sort();
+    assert_eq!(all, expected, "every name once");
 }
 
 async fn logs_have_one_writer(fs: &dyn Filesystem) {

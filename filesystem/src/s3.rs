@@ -358,13 +358,15 @@ impl Filesystem for S3Filesystem {
         self.turn(path, "delete register").writes().repeat(&ask).await.map(drop)
     }
 
-    /// Copies, then deletes. Objects above 16 MiB are copied inside the store after a look whether the new name is taken,
-    /// which is no condition: nobody else may be making that name.
+    /// Copies, then deletes. What carries a checksum and has at most 16 MiB is read and put, under the condition that the name is
+    /// free. The rest is copied inside the store after a look whether it is free: nobody else may be making that name.
     async fn rename(&self, from: &str, to: &str) -> Result<PutOutcome> {
         S3Filesystem::check(from)?;
         S3Filesystem::check(to)?;
-        let size = self.size(from).await?.ok_or_else(|| Error::new(ErrorKind::NotFound, from, "no such object"))?;
-        if size <= RENAME_BY_PUT_BYTES_MAX {
+        let absent = || Error::new(ErrorKind::NotFound, from, "no such object");
+        let found = self.head(from, "rename").await?.ok_or_else(absent)?;
+        let size = found.header("content-length").and_then(|text| text.parse::<u64>().ok()).unwrap_or(u64::MAX);
+        if size <= RENAME_BY_PUT_BYTES_MAX && found.header(CRC.as_str()).is_some() {
             let data = self.read_at(from, 0, size as usize).await?;
             if self.put_if_absent(to, data).await? == PutOutcome::Exists {
                 return Ok(PutOutcome::Exists);

@@ -67,16 +67,16 @@ impl Fault {
                 Meaning::Final(ErrorKind::Invalid)
             }
             (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired") => Meaning::Expired,
-            (_, "SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequests") => {
-                Meaning::SlowDown
-            }
+            (_, "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequests") => Meaning::SlowDown,
+            (_, code) if code.starts_with("SlowDown") => Meaning::SlowDown,
             (_, "RequestTimeout" | "BadDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => Meaning::NotDone,
             (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull") => Meaning::Final(ErrorKind::Full),
             (404, _) => Meaning::Absent,
             (412 | 304, _) => Meaning::Precondition,
             (409, _) => Meaning::Conflict,
             (416, _) => Meaning::Range,
-            (429 | 503, _) => Meaning::SlowDown,
+            // A plain 503 may be said by something between the store and us, which does not know.
+            (429, _) => Meaning::SlowDown,
             (408, _) => Meaning::NotDone,
             (401 | 403, _) => Meaning::Final(ErrorKind::Denied),
             (501, _) => Meaning::Final(ErrorKind::Invalid),

@@ -23,7 +23,7 @@ pub(super) async fn check(store: &Store) -> Result<()> {
     let path = format!("ferrobase/probe/{:032x}", store.runtime.random.next_u128());
     let key = store.key(&path);
     let turn = || Turn::new(store, &path, "probing the store").at_most(PATIENCE);
-    let absent = Ask::new(Kind::Head, Method::HEAD, &key);
+    let absent = Ask::new(Kind::Get, Method::GET, &key);
     // Says first what is wrong with the address, the permission or the clock.
     if !matches!(turn().repeat(&absent).await?, Reply::Absent) {
         return Err(turn().error(ErrorKind::Invalid, "the store shows an object that was never made"));

@@ -56,7 +56,7 @@ async fn get(turn: &mut Turn<'_>, key: &str, range: &str, len: usize) -> Result<
         let answer = match turn.repeat(&ask).await? {
             Reply::Answer(answer) => answer,
             Reply::Absent => return Err(turn.error(ErrorKind::NotFound, "no such object")),
-            Reply::Precondition | Reply::Range => return Ok(None),
+            Reply::Range => return Ok(None),
         };
         let fault = match place(&answer) {
             Ok((offset, size)) => {

@@ -11,6 +11,7 @@ use runtime::backoff::Backoff;
 
 use super::Store;
 use super::fault::{Fault, Meaning};
+use super::requests::Kind;
 use super::wire::{Answer, Ask};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -37,7 +38,6 @@ pub(super) struct Turn<'a> {
 pub(super) enum Reply {
     Answer(Answer),
     Absent,
-    Precondition,
     /// The range lies behind the end.
     Range,
 }
@@ -128,8 +128,8 @@ impl<'a> Turn<'a> {
             };
             match fault.meaning() {
                 Meaning::Absent => return Ok(Reply::Absent),
-                Meaning::Precondition => return Ok(Reply::Precondition),
-                Meaning::Range => return Ok(Reply::Range),
+                Meaning::Range if ask.kind == Kind::Get => return Ok(Reply::Range),
+                // Nothing here has a condition: whoever says that it does not hold is asked again.
                 _ => self.after(fault).await?,
             }
         }
@@ -140,9 +140,7 @@ impl<'a> Turn<'a> {
         match self.repeat(ask).await? {
             Reply::Answer(answer) => Ok(answer),
             Reply::Absent => Err(self.error(ErrorKind::NotFound, format!("{}: no such object", self.what))),
-            Reply::Precondition | Reply::Range => {
-                Err(self.error(ErrorKind::Unavailable, format!("{}: the object changes", self.what)))
-            }
+            Reply::Range => Err(self.error(ErrorKind::Unavailable, format!("{}: the object is empty", self.what))),
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use parking_lot::Mutex;
 
 use crate::memory::MemoryFilesystem;
@@ -27,6 +28,9 @@ pub enum Effect {
     Torn,
     /// It is done, and the answer is lost.
     After,
+    /// It is done so many steps later, or when [`FaultyFilesystem::land`] is called, whatever stands there by then; the answer is
+    /// lost. Of puts, deletions, finished blobs and changes of registers; anything else is never done.
+    Late(u64),
 }
 
 /// A fault at one step.
@@ -43,9 +47,13 @@ pub struct Fault {
 /// Steps that need space.
 const GROWING: [&str; 5] = ["put", "blob write", "register create", "register swap", "log append"];
 
-#[derive(Debug, Default)]
+type Late = Box<dyn FnOnce(&MemoryFilesystem) + Send>;
+
+#[derive(Default)]
 struct State {
     steps: u64,
+    /// What lands late, and when.
+    late: Vec<(u64, Late)>,
     faults: Vec<Fault>,
     stopped: bool,
     full: bool,
@@ -53,6 +61,12 @@ struct State {
     /// Durable length of each log.
     synced: HashMap<String, usize>,
     names: Vec<String>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("steps", &self.steps).field("faults", &self.faults).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,13 +108,14 @@ impl Shared {
             return Err(Error::new(ErrorKind::Full, path, "no space is left"));
         }
         let number = state.steps;
+        self.land(&mut state, number);
         state.steps += 1;
         state.names.push(format!("{what} {path}"));
         let Some(fault) = state.faults.iter().copied().find(|fault| fault.step == number) else {
             return work(&mut state, false).expect("only a torn step gives no answer");
         };
         match fault.effect {
-            Effect::Before => {}
+            Effect::Before | Effect::Late(_) => {}
             Effect::Torn => drop(work(&mut state, true)),
             Effect::After => drop(work(&mut state, false)),
         }
@@ -111,9 +126,33 @@ impl Shared {
         Err(Error::new(kind, path, format!("fault at step {number}, {what}: {:?}", fault.effect)))
     }
 
+    /// What is due lands.
+    fn land(&self, state: &mut State, now: u64) {
+        for (due, late) in std::mem::take(&mut state.late) {
+            match due <= now {
+                true => late(&self.root),
+                false => state.late.push((due, late)),
+            }
+        }
+    }
+
+    /// Puts a step off that lands late. None: it does not.
+    fn put_off(&self, what: &str, path: &str, late: impl FnOnce() -> Late) -> Result<()> {
+        let effect = {
+            let state = self.state.lock();
+            let fault = state.faults.iter().find(|fault| fault.step == state.steps);
+            fault.map(|fault| fault.effect).filter(|_| !state.stopped && !(state.full && GROWING.contains(&what)))
+        };
+        let Some(Effect::Late(steps)) = effect else { return Ok(()) };
+        let done: Result<()> = self.step(what, path, |_, _| None);
+        let mut state = self.state.lock();
+        let due = state.steps + steps;
+        state.late.push((due, late()));
+        done
+    }
+
     /// A step on the root that is done as a whole or not at all.
     fn whole<T>(&self, what: &str, path: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-        use futures::FutureExt;
         self.step(what, path, |_, torn| {
             (!torn).then(|| work.now_or_never().expect("the memory back end answers at once"))
         })
@@ -191,6 +230,11 @@ impl FaultyFilesystem {
         self.0.state.lock().stopped
     }
 
+    /// Everything that was to land later lands now, also on a machine that has stopped.
+    pub fn land(&self) {
+        self.0.land(&mut self.0.state.lock(), u64::MAX);
+    }
+
     /// The machine stops now; unsynced log bytes are gone.
     pub fn stop(&self) {
         self.0.stop(&mut self.0.state.lock(), None);
@@ -218,6 +262,12 @@ impl BlobWriter for FaultyBlobWriter {
 
     async fn finish(self: Box<Self>) -> Result<u64> {
         let FaultyBlobWriter { shared, path, inner } = *self;
+        let mut inner = Some(inner);
+        shared.put_off("blob finish", &path, || {
+            let inner = inner.take().expect("taken once");
+            Box::new(move |_| drop(inner.finish().now_or_never()))
+        })?;
+        let inner = inner.expect("it does not land late");
         shared.whole("blob finish", &path, inner.finish())
     }
 
@@ -236,7 +286,6 @@ struct FaultyLogWriter {
 #[async_trait]
 impl LogWriter for FaultyLogWriter {
     async fn append(&mut self, data: Bytes) -> Result<()> {
-        use futures::FutureExt;
         let inner = &mut self.inner;
         self.shared.step("log append", &self.path, |_, torn| {
             let data = if torn { data.slice(..data.len() / 2) } else { data };
@@ -263,6 +312,10 @@ impl LogWriter for FaultyLogWriter {
 #[async_trait]
 impl Filesystem for FaultyFilesystem {
     async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome> {
+        self.0.put_off("put", path, || {
+            let (path, data) = (path.to_owned(), data.clone());
+            Box::new(move |root| drop(root.put_if_absent(&path, data).now_or_never()))
+        })?;
         self.0.whole("put", path, self.0.root.put_if_absent(path, data))
     }
 
@@ -282,6 +335,10 @@ impl Filesystem for FaultyFilesystem {
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
+        self.0.put_off("delete", path, || {
+            let path = path.to_owned();
+            Box::new(move |root| drop(root.delete(&path).now_or_never()))
+        })?;
         self.0.whole("delete", path, self.0.root.delete(path))
     }
 
@@ -308,6 +365,10 @@ impl Filesystem for FaultyFilesystem {
     }
 
     async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {
+        self.0.put_off("register create", path, || {
+            let (path, head, body) = (path.to_owned(), head.to_owned(), body.clone());
+            Box::new(move |root| drop(root.register_create(&path, &head, body).now_or_never()))
+        })?;
         self.0.whole("register create", path, self.0.root.register_create(path, head, body))
     }
 
@@ -328,6 +389,10 @@ impl Filesystem for FaultyFilesystem {
         body: Option<Bytes>,
     ) -> Result<SwapOutcome> {
         let what = if body.is_some() { "register swap" } else { "register head swap" };
+        self.0.put_off(what, path, || {
+            let (path, expected, head, body) = (path.to_owned(), expected.clone(), head.to_owned(), body.clone());
+            Box::new(move |root| drop(root.register_swap(&path, &expected, &head, body).now_or_never()))
+        })?;
         self.0.whole(what, path, self.0.root.register_swap(path, expected, head, body))
     }
 
@@ -378,6 +443,21 @@ mod tests {
             assert_eq!(fs.root().read_at("l", 0, 100).await.expect("read"), left);
             assert_eq!(fs.step_name(4).expect("name"), "log sync l");
         }
+    }
+
+    #[tokio::test]
+    async fn what_lands_late_meets_what_stands_by_then() {
+        let fs = FaultyFilesystem::new();
+        let late = |step| Fault { step, effect: Effect::Late(1), stop: false };
+        fs.plan_all(vec![late(0), late(2)]);
+        assert_eq!(fs.put_if_absent("a", "1".into()).await.expect_err("late").kind(), ErrorKind::Unknown);
+        assert_eq!(fs.put_if_absent("a", "2".into()).await.expect("free"), PutOutcome::Created);
+        assert_eq!(fs.put_if_absent("b", "1".into()).await.expect_err("late").kind(), ErrorKind::Unknown);
+        assert_eq!(fs.read_at("a", 0, 9).await.expect("read"), "2", "the first put has found the name taken");
+        fs.stop();
+        assert_eq!(fs.root().size("b").await.expect("look"), None);
+        fs.land();
+        assert_eq!(fs.root().size("b").await.expect("look"), Some(1));
     }
 
     #[tokio::test]

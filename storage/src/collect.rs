@@ -59,7 +59,7 @@ impl std::ops::AddAssign for Collected {
 /// A file of a stream.
 struct Segment {
     path: String,
-    number: u64,
+    id: u64,
     size: u64,
 }
 
@@ -67,8 +67,8 @@ struct Segment {
 async fn listed(fs: &Arc<dyn Filesystem>) -> Result<BTreeMap<u64, Vec<Segment>>> {
     let mut streams: BTreeMap<u64, Vec<Segment>> = BTreeMap::new();
     for file in fs.list(wal::FOLDER).await? {
-        if let Some((stream, number)) = wal::parse_path(&file.path) {
-            streams.entry(stream).or_default().push(Segment { path: file.path, number, size: file.size });
+        if let Some((stream, id)) = wal::parse_path(&file.path) {
+            streams.entry(stream).or_default().push(Segment { path: file.path, id, size: file.size });
         }
     }
     streams.retain(|_, files| !matches!(&files[..], [only] if only.size == wal::FENCE_LEN));
@@ -112,29 +112,23 @@ async fn collect_stream(
     segments: &[Segment],
     done: &mut Collected,
 ) -> Result<()> {
-    let Some((state, version)) = wal::state(fs, stream).await? else { return Ok(()) };
-    let (low, end) = match state {
-        // The writer makes numbers behind those listed; below `low` it makes none any more.
-        State::Live { low } => (low, u64::MAX),
-        State::Ended { low, fence, index } => {
-            if is_needed(fs, &index).await? {
-                (low, fence)
-            } else if wal::release(fs, stream, &version).await? {
-                done.released += 1;
-                (0, 0)
-            } else {
-                return Ok(()); // somebody else has just done it, and deletes; or the next round
-            }
+    let Some((mut state, version)) = wal::state(fs, stream).await? else { return Ok(()) };
+    if let State::Ended { index, .. } = &state
+        && !is_needed(fs, index).await?
+    {
+        if !wal::release(fs, stream, &version).await? {
+            return Ok(()); // somebody else has just done it, and deletes; or the next round
         }
-        State::Released => (0, 0),
-    };
-    for segment in segments.iter().filter(|segment| segment.number < low || segment.number >= end) {
+        done.released += 1;
+        state = State::Released;
+    }
+    for segment in segments.iter().filter(|segment| !state.keeps(segment.id)) {
         if !wal::is_fence(fs, &segment.path).await? {
             fs.delete(&segment.path).await?;
             (done.files, done.bytes) = (done.files + 1, done.bytes + segment.size);
         }
     }
-    if end != u64::MAX {
+    if !matches!(state, State::Live(_)) {
         // Fences that were never finished: the stream has one.
         for left in fs.unfinished(&wal::folder(stream)).await? {
             fs.abandon(&left).await?;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ferrobase_storage as storage;
 use filesystem::Filesystem;
 use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
+use filesystem::memory::MemoryFilesystem;
 use model::mutation::{Mutation, MutationKind, Nonce};
 use model::query::Get;
 use model::region::RegionInfo;
@@ -74,6 +75,17 @@ const STORY: &[Action] = &[
     Collect,
     Put(0),
     Increment,
+    Put(1),
+    Put(2),
+    Increment,
+    Put(1),
+    Kill,
+    Put(0),
+    Increment,
+    Put(1),
+    Kill,
+    Flush,
+    Collect,
 ];
 
 fn info() -> RegionInfo {
@@ -85,9 +97,13 @@ fn table() -> Arc<TableDescriptor> {
     Arc::new(table.with_family(FamilyDescriptor::new("f")).with_family(FamilyDescriptor::new("g")))
 }
 
-/// A new process's log stream.
-async fn start_log(fs: &Arc<dyn Filesystem>, life: u64) -> storage::Result<Log> {
-    let settings = LogSettings { segment_bytes: 300, ..LogSettings::default() };
+/// A new process's log stream. Where it is made of pieces, every other process leaves them to whoever ends its stream, and a writer
+/// does not wait for long on a machine that may have stopped.
+async fn start_log(fs: &Arc<dyn Filesystem>, life: u64, patience_ms: u64) -> storage::Result<Log> {
+    let (segment_bytes, sync_timeout_ms) = if fs.appends() { (300, 30_000) } else { (64 << 20, patience_ms) };
+    let segment_pieces = if life.is_multiple_of(2) { 2 } else { 100 };
+    let settings =
+        LogSettings { segment_bytes, sync_timeout_ms, linger_ms: 0, segment_pieces, ..LogSettings::default() };
     Log::create(fs.clone(), Runtime::system(), settings, life).await
 }
 
@@ -110,9 +126,9 @@ async fn open_as(
 }
 
 /// Opens the region in a new process: its own stream, a higher epoch.
-async fn open(fs: &Arc<dyn Filesystem>, lives: &AtomicU64) -> storage::Result<Arc<Region>> {
+async fn open(fs: &Arc<dyn Filesystem>, lives: &AtomicU64, patience_ms: u64) -> storage::Result<Arc<Region>> {
     let life = lives.fetch_add(1, Ordering::SeqCst);
-    open_as(fs, start_log(fs, life).await?, 1 + life, table()).await
+    open_as(fs, start_log(fs, life, patience_ms).await?, 1 + life, table()).await
 }
 
 fn increment(nonce: u64) -> (Mutation, Nonce) {
@@ -129,6 +145,8 @@ struct Known {
     rows: BTreeMap<&'static str, Vec<Option<String>>>,
     /// Nonces of increments, and whether each was acknowledged.
     increments: BTreeMap<u64, bool>,
+    /// Whether a file may arrive between a collection and the look at what it has left.
+    files_land_late: bool,
 }
 
 impl Known {
@@ -207,7 +225,7 @@ async fn act(fs: &Arc<dyn Filesystem>, region: &Arc<Region>, action: Action, num
         Flush => drop(region.flush().await),
         Compact => drop(region.compact(true).await),
         Collect => {
-            if region.collect().await.is_ok() {
+            if region.collect().await.is_ok() && !known.files_land_late {
                 nothing_unneeded(fs, region, &format!("action {number}")).await;
             }
             drop(storage::collect::streams(fs).await);
@@ -216,15 +234,20 @@ async fn act(fs: &Arc<dyn Filesystem>, region: &Arc<Region>, action: Action, num
     }
 }
 
+/// A root that appends, or one that does not.
+type Root = fn() -> MemoryFilesystem;
+const ROOTS: [Root; 2] = [MemoryFilesystem::new, MemoryFilesystem::without_appends];
+
 /// Tells the story with faults, then looks at what is left. Answers the steps taken.
-async fn tell(faults: &[Fault], reads: bool) -> u64 {
-    let machine = FaultyFilesystem::new();
+async fn tell(root: Root, faults: &[Fault], reads: bool) -> u64 {
+    let machine = FaultyFilesystem::over(root());
     if reads {
         machine.count_reads();
     }
     machine.plan_all(faults.to_vec());
     let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
     let (lives, mut known) = (AtomicU64::new(1), Known::default());
+    known.files_land_late = faults.iter().any(|fault| matches!(fault.effect, Effect::Late(_)));
     let mut region: Option<Arc<Region>> = None;
     for (number, action) in STORY.iter().enumerate() {
         if matches!(action, Kill) {
@@ -236,7 +259,7 @@ async fn tell(faults: &[Fault], reads: bool) -> u64 {
         }
         for _ in 0..4 {
             if region.is_none() {
-                region = open(&fs, &lives).await.ok();
+                region = open(&fs, &lives, 100).await.ok();
             }
         }
         let Some(region) = &region else {
@@ -245,6 +268,9 @@ async fn tell(faults: &[Fault], reads: bool) -> u64 {
         };
         if !matches!(action, Kill | Move) {
             act(&fs, region, *action, number, &mut known).await;
+        }
+        for _ in 0..20 {
+            tokio::task::yield_now().await; // what goes on behind writes has its turn
         }
         if machine.is_stopped() {
             break;
@@ -257,10 +283,14 @@ async fn tell(faults: &[Fault], reads: bool) -> u64 {
     machine.stop();
 
     let fs: Arc<dyn Filesystem> = Arc::new(machine.root());
-    let region = open(&fs, &lives).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+    let region = open(&fs, &lives, 30_000).await.unwrap_or_else(|error| panic!("{at}: {error}"));
     known.verify(&region, &format!("{at}: reopened")).await;
+    // What the machine had sent arrives now.
+    machine.land();
+    known.files_land_late = false;
+    known.verify(&region, &format!("{at}: landed")).await;
     drop(region);
-    let region = open(&fs, &lives).await.expect("open");
+    let region = open(&fs, &lives, 30_000).await.expect("open");
     act(&fs, &region, Collect, 0, &mut known).await;
     known.verify(&region, &format!("{at}: reopened twice")).await;
     known.retry(&region, &at).await;
@@ -271,7 +301,7 @@ async fn tell(faults: &[Fault], reads: bool) -> u64 {
     known.verify(&region, &format!("{at}: compacted")).await;
     drop(region);
     let life = lives.fetch_add(1, Ordering::SeqCst);
-    let log = start_log(&fs, life).await.expect("log");
+    let log = start_log(&fs, life, 30_000).await.expect("log");
     let region = open_as(&fs, log.clone(), 1 + life, table()).await.expect("open");
     storage::collect::end_others(&fs, life).await.expect("end");
     known.retry(&region, &at).await;
@@ -287,7 +317,7 @@ async fn tell(faults: &[Fault], reads: bool) -> u64 {
         assert_eq!(data, "FBFENCE1", "{at}: {} is left of the log", file.path);
     }
     assert!(fs.unfinished("ferrobase").await.expect("list").is_empty(), "{at}");
-    let region = open(&fs, &lives).await.expect("open");
+    let region = open(&fs, &lives, 30_000).await.expect("open");
     known.verify(&region, &format!("{at}: in the end")).await;
     steps
 }
@@ -307,10 +337,12 @@ async fn nothing_unneeded(fs: &Arc<dyn Filesystem>, region: &Arc<Region>, at: &s
 }
 
 async fn every_step(effect: Effect, stop: bool, reads: bool) {
-    let steps = tell(&[], reads).await;
-    assert!(steps > 100, "{steps} steps");
-    for step in 0..steps {
-        tell(&[Fault { step, effect, stop }], reads).await;
+    for root in ROOTS {
+        let steps = tell(root, &[], reads).await;
+        assert!(steps > 100, "{steps} steps");
+        for step in 0..steps {
+            tell(root, &[Fault { step, effect, stop }], reads).await;
+        }
     }
 }
 
@@ -349,14 +381,28 @@ async fn a_lost_answer_loses_nothing_acknowledged() {
     every_step(Effect::After, false, false).await;
 }
 
+#[tokio::test]
+async fn a_step_that_lands_later_loses_nothing_acknowledged() {
+    for steps in [0, 1, 4, 1_000_000] {
+        every_step(Effect::Late(steps), false, false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_lands_after_the_next_opening_loses_nothing_acknowledged() {
+    every_step(Effect::Late(1_000_000), true, false).await;
+}
+
 /// A commit's answers are lost until its holder gives up; what it meant to do is brought to its end by the next.
 #[tokio::test]
 async fn lost_answers_in_a_row_lose_nothing_acknowledged() {
-    let steps = tell(&[], false).await;
-    for effect in [Effect::After, Effect::Torn] {
-        for step in 0..steps {
-            let fault = |step| Fault { step, effect, stop: false };
-            tell(&[fault(step), fault(step + 1), fault(step + 2)], false).await;
+    for root in ROOTS {
+        let steps = tell(root, &[], false).await;
+        for effect in [Effect::After, Effect::Torn] {
+            for step in 0..steps {
+                let fault = |step| Fault { step, effect, stop: false };
+                tell(root, &[fault(step), fault(step + 1), fault(step + 2)], false).await;
+            }
         }
     }
 }
@@ -367,12 +413,12 @@ async fn an_opening_that_failed_can_be_repeated_by_the_same_process() {
         let machine = FaultyFilesystem::new();
         let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
         let mut known = Known::default();
-        let region = open_as(&fs, start_log(&fs, 1).await.expect("log"), 2, table()).await.expect("open");
+        let region = open_as(&fs, start_log(&fs, 1, 30_000).await.expect("log"), 2, table()).await.expect("open");
         for (number, action) in [Put(0), Increment, Flush, Increment, Put(1)].into_iter().enumerate() {
             act(&fs, &region, action, number, &mut known).await;
         }
         drop(region);
-        let log = start_log(&fs, 2).await.expect("log");
+        let log = start_log(&fs, 2, 30_000).await.expect("log");
         machine.plan(Fault { step: machine.steps() + after, effect: Effect::Before, stop: false });
         let first = open_as(&fs, log.clone(), 3, table()).await;
         let failed = first.is_err();
@@ -394,8 +440,9 @@ async fn a_family_that_is_dropped_and_comes_back_is_empty() {
     let narrow = || Arc::new(TableDescriptor::new(info().table).with_family(FamilyDescriptor::new("f")));
     for flush in [false, true] {
         for reopened in [false, true] {
-            let fs: Arc<dyn Filesystem> = Arc::new(filesystem::memory::MemoryFilesystem::new());
-            let mut region = open_as(&fs, start_log(&fs, 1).await.expect("log"), 2, table()).await.expect("open");
+            let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::new());
+            let mut region =
+                open_as(&fs, start_log(&fs, 1, 30_000).await.expect("log"), 2, table()).await.expect("open");
             let mut known = Known::default();
             act(&fs, &region, Put(0), 0, &mut known).await;
             if flush {
@@ -403,8 +450,9 @@ async fn a_family_that_is_dropped_and_comes_back_is_empty() {
             }
             for (life, table) in [(2, narrow()), (3, table())] {
                 if reopened {
-                    region =
-                        open_as(&fs, start_log(&fs, life).await.expect("log"), 1 + life, table).await.expect("open");
+                    region = open_as(&fs, start_log(&fs, life, 30_000).await.expect("log"), 1 + life, table)
+                        .await
+                        .expect("open");
                 } else {
                     region.update(table).await.expect("update");
                 }
@@ -413,7 +461,9 @@ async fn a_family_that_is_dropped_and_comes_back_is_empty() {
                 let cells = region.get(&Get::new(ROWS[0])).await.expect("get");
                 let families: Vec<_> = cells.iter().map(|cell| cell.family()).collect();
                 assert_eq!(families, [b"f"], "flush {flush}, reopened {reopened}, life {life}");
-                region = open_as(&fs, start_log(&fs, life).await.expect("log"), 1 + life, table()).await.expect("open");
+                region = open_as(&fs, start_log(&fs, life, 30_000).await.expect("log"), 1 + life, table())
+                    .await
+                    .expect("open");
             }
             act(&fs, &region, Put(0), 9, &mut known).await;
             known.verify(&region, "written again").await;

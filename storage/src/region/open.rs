@@ -23,7 +23,6 @@ use crate::memtable::Memtable;
 use crate::mvcc::Mvcc;
 use crate::nonce::{self, NonceWindow};
 use crate::row_lock::RowLocks;
-use crate::wal;
 
 /// Path of a store file.
 pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String {
@@ -103,7 +102,7 @@ impl Region {
                 // Opened by this process before: its edits are in our own stream, which cannot be ended.
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
-            let found = wal::fence_known(&ctx.fs, stream).await?;
+            let found = ctx.log.end_other(stream).await?;
             let ranges = found.index.as_ref().and_then(|index| index.regions.get(&log_name));
             if ranges.is_some_and(|ranges| ranges.max > covered) {
                 ended.push(found);
@@ -151,7 +150,7 @@ impl Region {
         }
         let mut replayed = 0;
         for stream in &ended {
-            for entry in wal::replay(&ctx.fs, stream, &log_name, SeqNo::ZERO).await? {
+            for entry in ctx.log.replay(stream, &log_name).await? {
                 last = last.max(entry.seqno);
                 let mut applied = false;
                 for cell in entry.cells {

@@ -120,7 +120,7 @@ pub(super) fn read_entries(
 /// Where a group with entries of a region lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// Segment number.
+    /// Number of the segment; of other objects with their kind in the upper two bits.
     pub segment: u64,
     /// Offset of the group's header.
     pub offset: u64,
@@ -155,7 +155,7 @@ impl StreamIndex {
         ranges.groups.push(range);
     }
 
-    fn write(&self, out: &mut BytesMut, with_segment: bool) {
+    pub(super) fn write(&self, out: &mut BytesMut, with_segment: bool) {
         out.put_u32(self.regions.len() as u32);
         for (name, ranges) in &self.regions {
             out.put_u8(name.len() as u8);
@@ -273,6 +273,19 @@ pub(super) fn group(place: Place, acknowledged: u64, payload: &[u8]) -> Bytes {
     frame(GROUP_MAGIC, place, acknowledged, payload)
 }
 
+/// Writes a group whose payload is these parts behind each other.
+pub(super) fn put_group(out: &mut BytesMut, place: Place, acknowledged: u64, payloads: &[Bytes]) {
+    let (start, len) = (out.len(), payloads.iter().map(Bytes::len).sum::<usize>());
+    let parts: Vec<&[u8]> = payloads.iter().map(|payload| &payload[..]).collect();
+    out.put_slice(GROUP_MAGIC);
+    out.put_u32(u32::try_from(len).expect("groups are bounded far below 4 GiB"));
+    out.put_u64(acknowledged);
+    out.put_u32(crc32c_of(&parts));
+    let crc = place.checksum(&out[start..]);
+    out.put_u32(crc);
+    parts.iter().for_each(|part| out.put_slice(part));
+}
+
 fn index_group(place: Place, acknowledged: u64, index: &StreamIndex) -> Bytes {
     let mut payload = BytesMut::new();
     index.write(&mut payload, false);
@@ -364,7 +377,8 @@ pub(super) fn ended_body(lengths: &[(u64, u64)], index: &StreamIndex) -> Bytes {
     out.freeze()
 }
 
-pub(super) fn read_ended_body(body: &Bytes, file: &str) -> Result<StreamIndex> {
+/// The objects that an ended stream consists of with their lengths, and what they hold.
+pub(super) fn read_ended_body(body: &Bytes, file: &str) -> Result<(Vec<(u64, u64)>, StreamIndex)> {
     let damaged = |why: &str| StorageError::corrupt("log head", file, 0, why);
     if body.len() < 16 || body[..8] != ENDED_MAGIC[..] {
         return Err(damaged("the magic is wrong"));
@@ -381,6 +395,7 @@ pub(super) fn read_ended_body(body: &Bytes, file: &str) -> Result<StreamIndex> {
     if rest.len() < count.saturating_mul(16) {
         return Err(damaged("it is cut short"));
     }
-    rest.advance(count * 16);
-    StreamIndex::read(&mut rest, None).ok_or_else(|| damaged("the index is cut short"))
+    let objects = (0..count).map(|_| (rest.get_u64(), rest.get_u64())).collect();
+    let index = StreamIndex::read(&mut rest, None).ok_or_else(|| damaged("the index is cut short"))?;
+    Ok((objects, index))
 }

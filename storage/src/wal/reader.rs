@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use filesystem::{CreateOutcome, Filesystem, PutOutcome, RegisterValue, SwapOutcome, Version};
+use futures::{StreamExt, TryStreamExt};
 use model::SeqNo;
 
 use super::format::{self, Entry, Place, Range, StreamIndex};
-use super::{head_path, segment_path};
+use super::piece::{self, Kind};
+use super::{head_path, object_path, segment_path};
 use crate::error::{Result, StorageError};
 
 const WHAT: &str = "log segment";
@@ -21,21 +23,87 @@ pub struct Ended {
     pub index: Option<StreamIndex>,
 }
 
-enum Head {
-    Live { low: u64 },
-    Ended { low: u64, fence: u64 },
+/// From where on a live stream's objects count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Low {
+    /// Of segments that are appended to: the first.
+    Appended(u64),
+    /// Of pieces, and of segments made of earlier ones.
+    Pieces(PieceLow),
+}
+
+/// From where on a stream of pieces counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PieceLow {
+    /// The first piece.
+    pub piece: u64,
+    /// The first segment.
+    pub segment: u64,
+    /// The last segment.
+    pub last: u64,
+}
+
+impl Low {
+    /// The head of a live stream.
+    pub(super) fn live(self) -> String {
+        match self {
+            Low::Appended(low) => format!("live.{low:x}"),
+            Low::Pieces(PieceLow { piece, segment, last }) => format!("live.{piece:x}.{segment:x}.{last:x}"),
+        }
+    }
+
+    /// The head of a stream that ends before this number.
+    pub(super) fn ended(self, fence: u64) -> String {
+        match self {
+            Low::Appended(low) => format!("ended.{low:x}.{fence:x}"),
+            Low::Pieces(PieceLow { piece, segment, last }) => format!("ended.{piece:x}.{fence:x}.{segment:x}.{last:x}"),
+        }
+    }
+}
+
+pub(super) enum Head {
+    Live(Low),
+    Ended { low: Low, fence: u64 },
     Released,
 }
 
 /// What a stream's head says.
 #[derive(Debug)]
 pub(crate) enum State {
-    /// Somebody may write it. Segments below `low` are forgotten.
-    Live { low: u64 },
-    /// Nobody writes it; its data has the numbers from `low` to below `fence`.
-    Ended { low: u64, fence: u64, index: StreamIndex },
+    /// Somebody may write it.
+    Live(Low),
+    /// Nobody writes it.
+    Ended {
+        /// Where it began.
+        low: Low,
+        /// The number that the fence took.
+        fence: u64,
+        /// Ids of its objects, in order; of appended segments it has all from `low` to below `fence`.
+        objects: Vec<u64>,
+        /// What it holds.
+        index: StreamIndex,
+    },
     /// Nobody needs it.
     Released,
+}
+
+impl State {
+    /// Whether the object with this id may still be needed, or be made.
+    pub(crate) fn keeps(&self, id: u64) -> bool {
+        let (kind, number) = piece::kind(id);
+        match self {
+            // The writer makes numbers behind those listed; below the first it makes none any more. Who ends the stream makes tails.
+            State::Live(Low::Appended(low)) => number >= *low,
+            State::Live(Low::Pieces(low)) => match kind {
+                Kind::Piece => number >= low.piece,
+                Kind::Sealed => number >= low.segment,
+                _ => true,
+            },
+            State::Ended { low: Low::Appended(low), fence, .. } => (*low..*fence).contains(&number),
+            State::Ended { objects, .. } => objects.contains(&id),
+            State::Released => false,
+        }
+    }
 }
 
 /// What a stream's head says, safe to act on; `None`: it has none.
@@ -43,20 +111,30 @@ pub(crate) async fn state(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Optio
     let path = head_path(stream);
     let Some(value) = fs.register_read_settled(&path).await? else { return Ok(None) };
     let state = match parse_head(&value, &path)? {
-        Head::Live { low } => State::Live { low },
-        Head::Ended { low, fence } => State::Ended { low, fence, index: format::read_ended_body(&value.body, &path)? },
+        Head::Live(low) => State::Live(low),
+        Head::Ended { low, fence } => {
+            let (objects, index) = format::read_ended_body(&value.body, &path)?;
+            State::Ended { low, fence, objects: objects.into_iter().map(|(id, _)| id).collect(), index }
+        }
         Head::Released => State::Released,
     };
     Ok(Some((state, value.version)))
 }
 
-fn parse_head(value: &RegisterValue, path: &str) -> Result<Head> {
+pub(super) fn parse_head(value: &RegisterValue, path: &str) -> Result<Head> {
     let mut parts = value.head.split('.');
-    let number = |text: Option<&str>| text.and_then(|text| u64::from_str_radix(text, 16).ok());
-    match parts.next() {
-        Some("live") => number(parts.next()).map(|low| Head::Live { low }),
-        Some("ended") => number(parts.next()).zip(number(parts.next())).map(|(low, fence)| Head::Ended { low, fence }),
-        Some("released") => Some(Head::Released),
+    let state = parts.next();
+    let numbers: Option<Vec<u64>> = parts.map(|text| u64::from_str_radix(text, 16).ok()).collect();
+    match (state, numbers.as_deref()) {
+        (Some("live"), Some(&[low])) => Some(Head::Live(Low::Appended(low))),
+        (Some("live"), Some(&[piece, segment, last])) => {
+            Some(Head::Live(Low::Pieces(PieceLow { piece, segment, last })))
+        }
+        (Some("ended"), Some(&[low, fence])) => Some(Head::Ended { low: Low::Appended(low), fence }),
+        (Some("ended"), Some(&[piece, fence, segment, last])) => {
+            Some(Head::Ended { low: Low::Pieces(PieceLow { piece, segment, last }), fence })
+        }
+        (Some("released"), Some([])) => Some(Head::Released),
         _ => None,
     }
     .ok_or_else(|| StorageError::corrupt("log head", path, 0, format!("unknown head `{}`", value.head)))
@@ -80,7 +158,7 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
     let path = head_path(stream);
     loop {
         let Some(value) = fs.register_read(&path).await? else {
-            if !fs.list(&format!("{}/s", super::folder(stream))).await?.is_empty() {
+            if !fs.list(&super::folder(stream)).await?.is_empty() {
                 return Err(lost(&path));
             }
             // Nobody may start it any more.
@@ -93,9 +171,13 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
         let mut low = match parse_head(&value, &path)? {
             Head::Released => return Ok(Ended { stream, index: None }),
             Head::Ended { .. } => {
-                return Ok(Ended { stream, index: Some(format::read_ended_body(&value.body, &path)?) });
+                return Ok(Ended { stream, index: Some(format::read_ended_body(&value.body, &path)?.1) });
             }
-            Head::Live { low } => low,
+            Head::Live(Low::Appended(low)) => low,
+            Head::Live(Low::Pieces(low)) => match super::piece_reader::end(fs, stream, value.version, low).await? {
+                Some(index) => return Ok(Ended { stream, index: Some(index) }),
+                None => continue,
+            },
         };
         let mut version = value.version;
         'fence: loop {
@@ -112,7 +194,11 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
                     break;
                 }
             }
-            let (lengths, index) = match scan(fs, stream, low, number).await {
+            let scanned = match lost_segment(fs, stream, number).await {
+                Ok(()) => scan(fs, stream, low, number).await,
+                Err(error) => Err(error),
+            };
+            let (lengths, index) = match scanned {
                 // The writer may have trimmed meanwhile: look at the head again before believing the damage.
                 Err(error) => match fs.register_read(&path).await? {
                     Some(now) if now.version != version => break 'fence,
@@ -120,11 +206,11 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
                 },
                 Ok(scanned) => scanned,
             };
-            let head = format!("ended.{low:x}.{number:x}");
+            let head = Low::Appended(low).ended(number);
             match fs.register_swap(&path, &version, &head, Some(format::ended_body(&lengths, &index))).await? {
                 SwapOutcome::Swapped(_) => return Ok(Ended { stream, index: Some(index) }),
                 SwapOutcome::Superseded(Some(now)) => match parse_head(&now, &path)? {
-                    Head::Live { low: now_low } => {
+                    Head::Live(Low::Appended(now_low)) => {
                         // `now_low > number` means the fence was put on a freed number: begin again above.
                         low = now_low;
                         version = now.version;
@@ -144,6 +230,16 @@ pub(crate) async fn is_fence(fs: &Arc<dyn Filesystem>, path: &str) -> Result<boo
         Err(error) if error.kind() == filesystem::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses a stream in which the fence took a number that was in use: later segments are made only behind it.
+async fn lost_segment(fs: &Arc<dyn Filesystem>, stream: u64, fence: u64) -> Result<()> {
+    let next = segment_path(stream, fence + 1);
+    if fs.exists(&next).await? && !is_fence(fs, &next).await? {
+        let why = format!("it is missing, though segment {:x} follows it", fence + 1);
+        return Err(StorageError::corrupt(WHAT, &segment_path(stream, fence), 0, why));
+    }
+    Ok(())
 }
 
 /// One segment as found: how far it is sound, what it says of earlier ones, what it holds.
@@ -315,21 +411,55 @@ fn later_acknowledged(data: &[u8], from: usize, stream: u64, segment: u64) -> Op
         .max()
 }
 
+/// Bytes that one read takes at most, unless one group is longer.
+const READ_BYTES: u64 = 8 << 20;
+/// Reads at a time.
+const READS: usize = 8;
+
+async fn read_run<'a>(fs: &Arc<dyn Filesystem>, stream: u64, run: &'a [Range]) -> Result<(String, &'a [Range], Bytes)> {
+    let path = object_path(stream, run[0].segment);
+    let len: u64 = run.iter().map(|range| u64::from(range.len)).sum();
+    match fs.read_at(&path, run[0].offset, usize::try_from(len).unwrap_or(usize::MAX)).await {
+        Ok(data) => Ok((path, run, data)),
+        Err(error) if error.kind() == filesystem::ErrorKind::NotFound => {
+            Err(StorageError::corrupt(WHAT, &path, 0, "it is missing, though its stream needs it"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The entries of a region in an ended stream with `seqno > after`, in order, each once.
 pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], after: SeqNo) -> Result<Vec<Entry>> {
     let Some(ranges) = ended.index.as_ref().and_then(|index| index.regions.get(region)) else { return Ok(Vec::new()) };
     if ranges.max <= after {
         return Ok(Vec::new());
     }
+    // Groups that lie behind each other are one read.
+    let mut runs: Vec<&[Range]> = Vec::new();
+    let mut rest = &ranges.groups[..];
+    while let Some(first) = rest.first() {
+        let mut end = first.offset + u64::from(first.len);
+        let follows = |range: &&Range| {
+            let follows = range.segment == first.segment && range.offset == end && end - first.offset < READ_BYTES;
+            end += u64::from(range.len);
+            follows
+        };
+        let run = 1 + rest[1..].iter().take_while(follows).count();
+        runs.push(&rest[..run]);
+        rest = &rest[run..];
+    }
+    let reads: Vec<_> = runs.into_iter().map(|run| read_run(fs, ended.stream, run)).collect();
+    let mut reads = futures::stream::iter(reads).buffered(READS);
     let mut entries = Vec::new();
-    for range in &ranges.groups {
-        let path = segment_path(ended.stream, range.segment);
-        let data = fs.read_at(&path, range.offset, range.len as usize).await?;
-        let place = Place { stream: ended.stream, segment: range.segment, offset: range.offset };
-        let frame = format::read_frame(&data, place)
-            .ok_or_else(|| StorageError::corrupt(WHAT, &path, range.offset, "an indexed group is not sound"))?;
-        format::read_entries(&frame.payload, Some(region), &mut entries)
-            .map_err(|why| StorageError::corrupt(WHAT, &path, range.offset, why))?;
+    while let Some((path, run, data)) = reads.try_next().await? {
+        for range in run {
+            let from = ((range.offset - run[0].offset) as usize).min(data.len());
+            let place = Place { stream: ended.stream, segment: range.segment, offset: range.offset };
+            let frame = format::read_frame(&data.slice(from..), place)
+                .ok_or_else(|| StorageError::corrupt(WHAT, &path, range.offset, "an indexed group is not sound"))?;
+            format::read_entries(&frame.payload, Some(region), &mut entries)
+                .map_err(|why| StorageError::corrupt(WHAT, &path, range.offset, why))?;
+        }
     }
     entries.retain(|entry| entry.seqno > after);
     entries.sort_by_key(|entry| entry.seqno);

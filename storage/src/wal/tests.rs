@@ -248,6 +248,21 @@ async fn a_trim_whose_answer_was_lost_is_not_taken_for_a_fence() {
     write(&log, "a", 13).await;
 }
 
+#[tokio::test]
+async fn a_segment_that_is_gone_is_not_the_end() {
+    let (_, fs) = root();
+    let log = log(&fs, 5, 300).await;
+    for seqno in 1..=12 {
+        write(&log, "a", seqno).await;
+    }
+    let gone = segment_path(5, 2);
+    fs.delete(&gone).await.expect("delete");
+    for _ in 0..2 {
+        let error = fence(&fs, 5).await.expect_err("a segment is gone");
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains(&gone), "{error}");
+    }
+}
+
 /// A fence of sealed segments takes their headers and indexes and not what lies between.
 #[tokio::test]
 async fn damage_in_a_sealed_segment_is_an_error_or_the_right_answer() {
@@ -318,7 +333,7 @@ async fn a_stream_that_lost_its_head_is_not_an_empty_one() {
     write(&written, "a", 1).await;
     drop(written);
     fs.delete_register(&head_path(8)).await.expect("delete");
-    for ended in [fence(&fs, 8).await, fence_known(&fs, 8).await, fence_known(&fs, 9).await] {
+    for ended in [fence(&fs, 8).await, reader::fence_known(&fs, 8).await, reader::fence_known(&fs, 9).await] {
         assert_eq!(ended.expect_err("lost").kind(), ErrorKind::Corrupt);
     }
     // Nobody wrote this one, and nobody may begin to.

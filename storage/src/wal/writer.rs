@@ -1,22 +1,25 @@
 //! Writing a stream: submit under the caller's lock, commit in groups on a task of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use filesystem::{CreateOutcome, Filesystem, LogOutcome, LogWriter, SwapOutcome, Version};
+use futures::StreamExt;
 use model::mutation::Nonce;
 use model::{Cell, ErrorKind, SeqNo};
 use parking_lot::Mutex;
 use runtime::Runtime;
 use runtime::clock::within;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use super::format::{self, Place, Range, StreamIndex};
-use super::reader::is_fence;
-use super::{head_path, segment_path};
+use super::piece::{self, Kind};
+use super::piece_writer::{self, Unsealed};
+use super::reader::{Ended, Low, PieceLow, is_fence};
+use super::{Entry, head_path, object_path, segment_path};
 use crate::error::{Result, StorageError};
 
 /// How a log behaves.
@@ -26,13 +29,34 @@ pub struct LogSettings {
     pub segment_bytes: u64,
     /// Bytes that may wait for one sync; more is Busy.
     pub pending_bytes_max: usize,
-    /// How long one write or sync may take before the segment is given up, in milliseconds.
+    /// How long one write or sync may take before the segment is given up, in milliseconds. Without appends: how long a writer waits
+    /// for a store that does not answer.
     pub sync_timeout_ms: u64,
+    /// Without appends, each put is paid for: pieces that are not full begin at least so many milliseconds apart. A write
+    /// after a pause goes at once; under a steady load the log makes at most 1000 / `linger_ms` puts a second until they are full.
+    pub linger_ms: u64,
+    /// Bytes at which a piece is full and need not linger.
+    pub piece_bytes: usize,
+    /// Bytes to which pieces grow while all puts allowed are in flight.
+    pub piece_bytes_max: usize,
+    /// Pieces that are sealed into one segment at the latest; those of `segment_bytes` are too.
+    pub segment_pieces: usize,
+    /// Age of a piece in milliseconds at which it is sealed with those after it, if they are more than a few.
+    pub segment_age_ms: u64,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        LogSettings { segment_bytes: 64 << 20, pending_bytes_max: 64 << 20, sync_timeout_ms: 30_000 }
+        LogSettings {
+            segment_bytes: 64 << 20,
+            pending_bytes_max: 64 << 20,
+            sync_timeout_ms: 30_000,
+            linger_ms: 20,
+            piece_bytes: 1 << 20,
+            piece_bytes_max: 8 << 20,
+            segment_pieces: 64,
+            segment_age_ms: 60_000,
+        }
     }
 }
 
@@ -41,60 +65,149 @@ const FULL_PAUSE_MIN: Duration = Duration::from_millis(50);
 const FULL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
-enum Outcome {
+pub(super) enum Outcome {
     Durable,
     Failed(ErrorKind, Arc<str>),
     Fenced,
 }
 
+/// What a group holds of one region.
 #[derive(Debug)]
-struct Group {
-    payload: BytesMut,
-    regions: BTreeMap<Bytes, (SeqNo, SeqNo)>,
-    outcome: watch::Sender<Option<Outcome>>,
+pub(super) struct GroupPart {
+    pub min: SeqNo,
+    pub max: SeqNo,
+    /// Its entries, if they are to lie by region.
+    pub payload: BytesMut,
+}
+
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The entries, if they are to lie in the order they came.
+    pub payload: BytesMut,
+    /// Length of all entries.
+    pub bytes: usize,
+    pub regions: BTreeMap<Bytes, GroupPart>,
+    /// When the first came; known of pieces only.
+    pub begun: Duration,
+    pub outcome: watch::Sender<Option<Outcome>>,
 }
 
 impl Group {
-    fn new(payload: BytesMut) -> Group {
-        Group { payload, regions: BTreeMap::new(), outcome: watch::Sender::new(None) }
+    pub fn new(payload: BytesMut) -> Group {
+        let outcome = watch::Sender::new(None);
+        Group { payload, bytes: 0, regions: BTreeMap::new(), begun: Duration::ZERO, outcome }
     }
 }
 
 #[derive(Debug)]
-struct Open {
-    group: Group,
+pub(super) struct Open {
+    pub group: Group,
+    /// Full groups before it that wait for a number.
+    pub waiting: VecDeque<Group>,
+    /// Their bytes.
+    pub waiting_bytes: usize,
     /// Largest seqno ever submitted, by region.
     submitted: HashMap<Bytes, SeqNo>,
-    accepting: bool,
+    pub accepting: bool,
 }
 
 #[derive(Debug, Default)]
-struct Tracker {
+pub(super) struct Tracker {
     /// Sealed and open segments that still count: largest seqno by region.
-    segments: BTreeMap<u64, HashMap<Bytes, SeqNo>>,
+    pub segments: BTreeMap<u64, HashMap<Bytes, SeqNo>>,
+    /// Pieces behind them, all stored, one after the other.
+    pub pieces: VecDeque<Unsealed>,
     flushed: HashMap<Bytes, SeqNo>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    fs: Arc<dyn Filesystem>,
-    runtime: Runtime,
-    settings: LogSettings,
-    stream: u64,
-    open: Mutex<Open>,
-    tracker: Mutex<Tracker>,
-    wake: Notify,
-    closed: watch::Sender<bool>,
-    fenced: std::sync::atomic::AtomicBool,
-    counters: Counters,
-    head: tokio::sync::Mutex<(Version, u64)>,
+impl Tracker {
+    /// Whether all up to `max` of the region is in files.
+    pub fn covers(&self, region: &Bytes, max: SeqNo) -> bool {
+        self.flushed.get(region).is_some_and(|flushed| *flushed >= max)
+    }
 }
 
+/// The head of a live stream as its writer knows it.
+#[derive(Debug)]
+pub(super) struct Live {
+    version: Version,
+    pub low: Low,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub fs: Arc<dyn Filesystem>,
+    pub runtime: Runtime,
+    pub settings: LogSettings,
+    pub stream: u64,
+    /// Whether the log is made of pieces, because its storage cannot append.
+    pieces: bool,
+    pub open: Mutex<Open>,
+    pub tracker: Mutex<Tracker>,
+    pub wake: Notify,
+    pub closed: watch::Sender<bool>,
+    /// Whether the committer of pieces has ended.
+    pub over: watch::Sender<bool>,
+    fenced: std::sync::atomic::AtomicBool,
+    pub counters: Counters,
+    pub head: tokio::sync::Mutex<Live>,
+    /// Streams of others that were ended, the oldest first.
+    others: Mutex<VecDeque<(u64, Arc<OnceCell<Arc<Ended>>>)>>,
+}
+
+/// Ended streams that are remembered.
+const OTHERS_MAX: usize = 16;
+
+impl Shared {
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    pub fn set_fenced(&self) {
+        self.fenced.store(true, std::sync::atomic::Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Swaps the head of the live stream; whoever else has swapped it has ended the stream.
+    pub async fn swap_head(&self, head: &mut Live, low: Low) -> Result<()> {
+        let (path, live) = (head_path(self.stream), low.live());
+        let mut swapped = self.fs.register_swap(&path, &head.version, &live, None).await?;
+        if let SwapOutcome::Superseded(Some(found)) = &swapped
+            && found.head.starts_with("live.")
+        {
+            // Only this writer says so: an earlier swap stands whose answer was lost.
+            head.version = found.version.clone();
+            swapped = self.fs.register_swap(&path, &head.version, &live, None).await?;
+        }
+        match swapped {
+            SwapOutcome::Swapped(version) => {
+                *head = Live { version, low };
+                Ok(())
+            }
+            SwapOutcome::Superseded(_) => {
+                self.set_fenced();
+                Err(StorageError::Fenced("the log".to_owned()))
+            }
+        }
+    }
+
+    /// Deletes objects below the head's numbers. What is left of them is found by collection.
+    pub async fn delete(&self, ids: impl Iterator<Item = u64>) -> Result<()> {
+        let deletes: Vec<_> =
+            ids.map(|id| async move { self.fs.delete(&object_path(self.stream, id)).await }).collect();
+        let done: Vec<_> = futures::stream::iter(deletes).buffer_unordered(DELETES).collect().await;
+        done.into_iter().collect::<filesystem::Result<()>>().map_err(Into::into)
+    }
+}
+
+/// Deletions at a time.
+const DELETES: usize = 8;
+
 #[derive(Debug, Default)]
-struct Counters {
-    syncs: AtomicU64,
-    bytes: AtomicU64,
-    failures: AtomicU64,
+pub(super) struct Counters {
+    pub syncs: AtomicU64,
+    pub bytes: AtomicU64,
+    pub failures: AtomicU64,
 }
 
 /// What a log has done since it was started.
@@ -136,25 +249,45 @@ impl Ticket {
 impl Log {
     /// Starts a stream with this id, which must be new: 64 random bits.
     pub async fn create(fs: Arc<dyn Filesystem>, runtime: Runtime, settings: LogSettings, stream: u64) -> Result<Log> {
-        let version = match fs.register_create(&head_path(stream), "live.1", Bytes::new()).await? {
+        let pieces = !fs.appends();
+        let low = match pieces {
+            true => Low::Pieces(PieceLow { piece: 1, segment: 1, last: 0 }),
+            false => Low::Appended(1),
+        };
+        let version = match fs.register_create(&head_path(stream), &low.live(), Bytes::new()).await? {
             CreateOutcome::Created(version) => version,
             CreateOutcome::Exists(_) => return Err(StorageError::Fenced(format!("log stream {stream:016x}"))),
+        };
+        let open = Open {
+            group: Group::new(BytesMut::new()),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            submitted: HashMap::new(),
+            accepting: true,
         };
         let shared = Arc::new(Shared {
             fs,
             runtime,
             settings,
             stream,
-            open: Mutex::new(Open { group: Group::new(BytesMut::new()), submitted: HashMap::new(), accepting: true }),
+            pieces,
+            open: Mutex::new(open),
             tracker: Mutex::default(),
             wake: Notify::new(),
             closed: watch::Sender::new(false),
+            over: watch::Sender::new(false),
             fenced: std::sync::atomic::AtomicBool::new(false),
             counters: Counters::default(),
-            head: tokio::sync::Mutex::new((version, 1)),
+            head: tokio::sync::Mutex::new(Live { version, low }),
+            others: Mutex::default(),
         });
-        let committer = Committer { shared: shared.clone(), number: 0, current: None, earlier: Vec::new(), full: None };
-        runtime::task::spawn("log committer", committer.run());
+        if pieces {
+            piece_writer::start(shared.clone());
+        } else {
+            let shared = shared.clone();
+            let committer = Committer { shared, number: 0, current: None, earlier: Vec::new(), full: None };
+            runtime::task::spawn("log committer", committer.run());
+        }
         Ok(Log(shared))
     }
 
@@ -165,7 +298,32 @@ impl Log {
 
     /// Whether somebody ended the stream: this process must stop serving.
     pub fn is_fenced(&self) -> bool {
-        self.0.fenced.load(std::sync::atomic::Ordering::Acquire)
+        self.0.is_fenced()
+    }
+
+    /// Ends another stream, whose manifest needs it, and answers what it holds. What was learnt is remembered: nobody writes an
+    /// ended stream.
+    pub(crate) async fn end_other(&self, stream: u64) -> Result<Arc<Ended>> {
+        let cell = {
+            let mut others = self.0.others.lock();
+            match others.iter().find(|(other, _)| *other == stream) {
+                Some((_, cell)) => cell.clone(),
+                None => {
+                    if others.len() >= OTHERS_MAX {
+                        others.pop_front();
+                    }
+                    others.push_back((stream, Arc::default()));
+                    others[others.len() - 1].1.clone()
+                }
+            }
+        };
+        let end = async || super::reader::fence_known(&self.0.fs, stream).await.map(Arc::new);
+        cell.get_or_try_init(end).await.cloned()
+    }
+
+    /// The entries of a region in such a stream.
+    pub(crate) async fn replay(&self, ended: &Ended, region: &[u8]) -> Result<Vec<Entry>> {
+        super::replay(&self.0.fs, ended, region, SeqNo::ZERO).await
     }
 
     /// Hands an entry over. Cheap; meant to be called inside the critical section that took the seqno, so that log order is
@@ -178,27 +336,43 @@ impl Log {
         nonce: Option<Nonce>,
         cells: &[Cell],
     ) -> Result<Ticket> {
-        let mut open = self.0.open.lock();
+        let mut guard = self.0.open.lock();
+        let open = &mut *guard;
         if !open.accepting {
             return Err(StorageError::Closing("the log".to_owned()));
         }
-        let group = &mut open.group;
-        if group.payload.len() >= self.0.settings.pending_bytes_max {
+        if open.waiting_bytes + open.group.bytes >= self.0.settings.pending_bytes_max {
             return Err(StorageError::Busy("the log is behind".to_owned()));
         }
-        format::write_entry(&mut group.payload, region, seqno, written_ms, nonce, cells);
-        match group.regions.get_mut(region) {
-            Some(range) => range.1 = seqno,
-            None => {
-                group.regions.insert(region.clone(), (seqno, seqno));
+        if self.0.pieces {
+            if open.group.bytes >= self.0.settings.piece_bytes_max {
+                let full = std::mem::replace(&mut open.group, Group::new(BytesMut::new()));
+                open.waiting_bytes += full.bytes;
+                open.waiting.push_back(full);
+            }
+            if open.group.bytes == 0 {
+                open.group.begun = self.0.runtime.clock.monotonic();
             }
         }
+        let group = &mut open.group;
+        let part = match group.regions.get_mut(region) {
+            Some(part) => part,
+            None => {
+                let part = GroupPart { min: seqno, max: seqno, payload: BytesMut::new() };
+                group.regions.entry(region.clone()).or_insert(part)
+            }
+        };
+        part.max = seqno;
+        let out = if self.0.pieces { &mut part.payload } else { &mut group.payload };
+        let before = out.len();
+        format::write_entry(out, region, seqno, written_ms, nonce, cells);
+        group.bytes += out.len() - before;
         let ticket = Ticket(group.outcome.subscribe());
         match open.submitted.get_mut(region) {
             Some(last) => *last = seqno,
             None => drop(open.submitted.insert(region.clone(), seqno)),
         }
-        drop(open);
+        drop(guard);
         self.0.wake.notify_one();
         Ok(ticket)
     }
@@ -210,38 +384,48 @@ impl Log {
             let mut tracker = self.0.tracker.lock();
             let flushed = tracker.flushed.entry(region.clone()).or_default();
             *flushed = (*flushed).max(seqno);
-            let covered = |regions: &HashMap<Bytes, SeqNo>| {
-                regions.iter().all(|(name, max)| tracker.flushed.get(name).is_some_and(|flushed| flushed >= max))
+            // The newest segment that is appended to may still grow; one that is sealed does not.
+            let end = match head.low {
+                Low::Appended(_) => tracker.segments.keys().next_back().copied().unwrap_or(0),
+                Low::Pieces(low) => low.last + 1,
             };
-            // The newest segment may still grow.
-            let newest = tracker.segments.keys().next_back().copied().unwrap_or(0);
-            let unneeded: Vec<u64> = tracker
-                .segments
-                .iter()
-                .take_while(|(number, regions)| **number < newest && covered(regions))
+            let covered =
+                |regions: &HashMap<Bytes, SeqNo>| regions.iter().all(|(name, max)| tracker.covers(name, *max));
+            let segments = tracker.segments.iter();
+            let unneeded: Vec<u64> = segments
+                .take_while(|(number, regions)| **number < end && covered(regions))
                 .map(|(number, _)| *number)
                 .collect();
-            (unneeded.last().map_or(head.1, |last| last + 1), unneeded)
+            match head.low {
+                Low::Appended(low) => (Low::Appended(unneeded.last().map_or(low, |last| last + 1)), unneeded),
+                Low::Pieces(mut low) => {
+                    let segment = |number: &u64| piece::id(Kind::Sealed, *number);
+                    let mut ids: Vec<u64> = unneeded.iter().map(segment).collect();
+                    low.segment = unneeded.last().map_or(low.segment, |last| last + 1);
+                    let pieces = tracker.pieces.iter().take_while(|piece| piece.is_covered(&tracker));
+                    for piece in pieces {
+                        low.piece = piece.number + 1;
+                        ids.push(piece::id(Kind::Piece, piece.number));
+                    }
+                    (Low::Pieces(low), ids)
+                }
+            }
         };
         if unneeded.is_empty() {
             return Ok(());
         }
         // First the head, then the files: a reader never looks below `low`.
-        let (path, live) = (head_path(self.0.stream), format!("live.{low:x}"));
-        let mut swapped = self.0.fs.register_swap(&path, &head.0, &live, None).await?;
-        if let SwapOutcome::Superseded(Some(found)) = &swapped
-            && found.head.starts_with("live.")
-        {
-            // Only this writer says so: an earlier trim stands whose answer was lost.
-            head.0 = found.version.clone();
-            swapped = self.0.fs.register_swap(&path, &head.0, &live, None).await?;
-        }
-        match swapped {
-            SwapOutcome::Swapped(version) => *head = (version, low),
-            SwapOutcome::Superseded(_) => {
-                self.0.fenced.store(true, std::sync::atomic::Ordering::Release);
-                return Err(StorageError::Fenced("the log".to_owned()));
+        self.0.swap_head(&mut head, low).await?;
+        if let Low::Pieces(low) = low {
+            {
+                let mut tracker = self.0.tracker.lock();
+                while tracker.pieces.front().is_some_and(|piece| piece.number < low.piece) {
+                    tracker.pieces.pop_front();
+                }
+                tracker.segments.retain(|number, _| *number >= low.segment);
             }
+            drop(head);
+            return self.0.delete(unneeded.into_iter()).await;
         }
         for number in unneeded {
             self.0.fs.delete(&segment_path(self.0.stream, number)).await?;
@@ -267,7 +451,7 @@ impl Log {
     /// the segment being written.
     pub fn oldest_regions(&self) -> Vec<Bytes> {
         let tracker = self.0.tracker.lock();
-        if tracker.segments.len() < 2 {
+        if tracker.segments.len() + usize::from(!tracker.pieces.is_empty()) < 2 {
             return Vec::new();
         }
         let oldest = tracker.segments.values().next().into_iter().flatten();
@@ -282,13 +466,21 @@ impl Log {
         super::fence(&self.0.fs, self.0.stream).await.map(drop)
     }
 
-    /// Number of segments that still count; for metrics and tests.
+    /// Number of segments that still count, the pieces of one to come as one; for metrics and tests.
     pub fn segments(&self) -> usize {
-        self.0.tracker.lock().segments.len()
+        let tracker = self.0.tracker.lock();
+        tracker.segments.len() + usize::from(!tracker.pieces.is_empty())
     }
 
     /// Stops taking entries and waits until all that were taken are settled.
     pub async fn close(&self) {
+        if self.0.pieces {
+            self.0.open.lock().accepting = false;
+            self.0.closed.send_replace(true);
+            self.0.wake.notify_one();
+            let _ = self.0.over.subscribe().wait_for(|over| *over).await;
+            return;
+        }
         let last = {
             let mut open = self.0.open.lock();
             open.accepting = false;
@@ -359,7 +551,7 @@ impl Committer {
                 _ => drop(counters.failures.fetch_add(1, Relaxed)),
             }
             if matches!(outcome, Outcome::Fenced) {
-                self.shared.fenced.store(true, std::sync::atomic::Ordering::Release);
+                self.shared.set_fenced();
             }
             group.outcome.send_replace(Some(outcome));
             // Writers that waited for this group run first, so that their next entries share the next sync.
@@ -369,7 +561,7 @@ impl Committer {
 
     /// Tries the current segment, then new ones. What failed for good is cut off by the next segment.
     async fn commit(&mut self, group: &Group) -> Outcome {
-        if self.shared.fenced.load(std::sync::atomic::Ordering::Acquire) {
+        if self.shared.is_fenced() {
             return Outcome::Fenced;
         }
         if let Some(outcome) = self.still_full() {
@@ -483,8 +675,8 @@ impl Committer {
             // Before the bytes can be durable: a segment is never forgotten for want of bookkeeping.
             let mut tracker = self.shared.tracker.lock();
             let regions = tracker.segments.entry(segment.number).or_default();
-            for (region, (_, max)) in &group.regions {
-                regions.insert(region.clone(), *max);
+            for (region, part) in &group.regions {
+                regions.insert(region.clone(), part.max);
             }
         }
         let place = Place { stream: self.shared.stream, segment: segment.number, offset: segment.acknowledged };
@@ -501,8 +693,8 @@ impl Committer {
         if taken {
             return Ok(Outcome::Fenced);
         }
-        for (region, (min, max)) in &group.regions {
-            segment.index.add(region, *min, *max, range);
+        for (region, part) in &group.regions {
+            segment.index.add(region, part.min, part.max, range);
         }
         if segment.acknowledged >= self.shared.settings.segment_bytes {
             self.seal().await;

@@ -1,0 +1,187 @@
+//! Bytes of pieces and of the segments they are sealed into; no I/O. Both are one object: header, index, blocks by region.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use filesystem::crc32c;
+use model::SeqNo;
+
+use super::format::{self, FENCE_MAGIC, GROUP_HEADER_LEN, Place, Range, StreamIndex};
+use crate::error::{Result, StorageError};
+
+const MAGIC: &[u8; 8] = b"FBWALPCE";
+const VERSION: u32 = 1;
+/// Length of an object's header.
+pub(super) const HEADER_LEN: usize = 8 + 4 + 8 + 8 + 16 + 8 + 8 + 8 + 4 + 4 + 4;
+/// Puts in flight; the number `n` is put only when all up to `n - WINDOW` are confirmed. Part of the format: a reader that
+/// meets a gap looks that far behind it.
+pub(super) const WINDOW: u64 = 8;
+/// A block holds one piece's bytes of a region, or several pieces' until it is so long.
+const BLOCK_BYTES: usize = 1 << 20;
+const WHAT: &str = "log piece";
+
+/// Kind and number of an object of a stream in one u64, so that indexes of all kinds of streams look alike.
+const KIND_SHIFT: u32 = 62;
+const NUMBER_MASK: u64 = (1 << KIND_SHIFT) - 1;
+
+/// What an object of a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A segment that was appended to.
+    Appended,
+    /// A piece.
+    Piece,
+    /// A segment made of pieces by their writer.
+    Sealed,
+    /// A segment made of the last pieces by whoever ended the stream; its number is that of its first piece.
+    Tail,
+}
+
+/// The object's id.
+pub(super) fn id(kind: Kind, number: u64) -> u64 {
+    (kind as u64) << KIND_SHIFT | (number & NUMBER_MASK)
+}
+
+/// Kind and number of an id.
+pub(super) fn kind(id: u64) -> (Kind, u64) {
+    let kind = match id >> KIND_SHIFT {
+        0 => Kind::Appended,
+        1 => Kind::Piece,
+        2 => Kind::Sealed,
+        _ => Kind::Tail,
+    };
+    (kind, id & NUMBER_MASK)
+}
+
+/// What an object holds of one region, as the entries' bytes.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub min: SeqNo,
+    pub max: SeqNo,
+    /// In order; each one piece's.
+    pub payloads: Vec<Bytes>,
+}
+
+/// What an object says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Kind and number.
+    pub id: u64,
+    /// Tells the writer's objects from others'.
+    pub token: u128,
+    /// Pieces known to be stored when this was made.
+    pub confirmed: u64,
+    /// The pieces whose entries these are.
+    pub pieces: (u64, u64),
+}
+
+/// Makes an object; answers where each region's blocks lie too.
+pub(super) fn object(stream: u64, header: Header, parts: &BTreeMap<Bytes, Part>) -> (Bytes, StreamIndex) {
+    // Runs of payloads that make a block.
+    let mut blocks: Vec<(&Bytes, &Part, std::ops::Range<usize>, usize)> = Vec::with_capacity(parts.len());
+    for (region, part) in parts {
+        let (mut from, mut len) = (0, 0);
+        for (at, payload) in part.payloads.iter().enumerate() {
+            if len > 0 && len + payload.len() > BLOCK_BYTES {
+                blocks.push((region, part, from..at, len));
+                (from, len) = (at, 0);
+            }
+            len += payload.len();
+        }
+        blocks.push((region, part, from..part.payloads.len(), len));
+    }
+    let names: usize = parts.keys().map(|name| 1 + name.len() + 8 + 8 + 4).sum();
+    let index_len = 4 + names + blocks.len() * (8 + 4);
+    let bytes: usize = blocks.iter().map(|(_, _, _, len)| GROUP_HEADER_LEN + len).sum();
+    let mut index = StreamIndex::default();
+    let mut offset = (HEADER_LEN + index_len) as u64;
+    for (region, part, _, len) in &blocks {
+        let len = u32::try_from(GROUP_HEADER_LEN + len).expect("groups are bounded far below 4 GiB");
+        index.add(region, part.min, part.max, Range { segment: header.id, offset, len });
+        offset += u64::from(len);
+    }
+    let mut indexed = BytesMut::with_capacity(index_len);
+    index.write(&mut indexed, false);
+    debug_assert_eq!(indexed.len(), index_len);
+    let mut out = BytesMut::with_capacity(HEADER_LEN + index_len + bytes);
+    out.put_slice(MAGIC);
+    out.put_u32(VERSION);
+    out.put_u64(stream);
+    out.put_u64(header.id);
+    out.put_u128(header.token);
+    out.put_u64(header.confirmed);
+    out.put_u64(header.pieces.0);
+    out.put_u64(header.pieces.1);
+    out.put_u32(index_len as u32);
+    out.put_u32(crc32c(&indexed));
+    let crc = crc32c(&out);
+    out.put_u32(crc);
+    out.put_slice(&indexed);
+    for (_, part, run, _) in blocks {
+        let place = Place { stream, segment: header.id, offset: out.len() as u64 };
+        format::put_group(&mut out, place, header.confirmed, &part.payloads[run]);
+    }
+    (out.freeze(), index)
+}
+
+/// Whether these bytes begin like a fence.
+pub(super) fn is_fence(data: &[u8]) -> bool {
+    data.starts_with(FENCE_MAGIC)
+}
+
+/// Header of an object, and the length and checksum of its index.
+pub(super) fn read_header(data: &[u8], stream: u64, id: u64, file: &str) -> Result<(Header, usize, u32)> {
+    let damaged = |offset, why: &str| StorageError::corrupt(WHAT, file, offset, why);
+    let Some(mut rest) = data.get(..HEADER_LEN) else { return Err(damaged(data.len() as u64, "it is cut short")) };
+    if !rest.starts_with(MAGIC) {
+        return Err(damaged(0, "the magic is wrong"));
+    }
+    if crc32c(&data[..HEADER_LEN - 4]).to_be_bytes() != data[HEADER_LEN - 4..HEADER_LEN] {
+        return Err(damaged(0, "the checksum of its header is wrong"));
+    }
+    rest.advance(8);
+    let version = rest.get_u32();
+    if version > VERSION {
+        return Err(StorageError::Newer { what: WHAT, found: version, known: VERSION, file: file.to_owned() });
+    }
+    if (rest.get_u64(), rest.get_u64()) != (stream, id) {
+        return Err(damaged(12, "the header names another stream or number"));
+    }
+    let (token, confirmed) = (rest.get_u128(), rest.get_u64());
+    let pieces = (rest.get_u64(), rest.get_u64());
+    Ok((Header { id, token, confirmed, pieces }, rest.get_u32() as usize, rest.get_u32()))
+}
+
+/// Index of an object from its bytes.
+pub(super) fn read_index(data: &Bytes, len: usize, crc: u32, id: u64, file: &str) -> Result<StreamIndex> {
+    let damaged = |why: &str| StorageError::corrupt(WHAT, file, HEADER_LEN as u64, why);
+    if data.len() < len {
+        return Err(damaged("its index is cut short"));
+    }
+    let data = data.slice(..len);
+    if crc32c(&data) != crc {
+        return Err(damaged("the checksum of its index is wrong"));
+    }
+    format::read_index(&data, id).ok_or_else(|| damaged("its index is not sound"))
+}
+
+/// Entries' bytes of a block that lies at `range` of its object.
+pub(super) fn read_block(data: &Bytes, stream: u64, range: Range, file: &str) -> Result<Bytes> {
+    let place = Place { stream, segment: range.segment, offset: range.offset };
+    match format::read_frame(data, place) {
+        Some(frame) if !frame.is_index && frame.len == range.len as usize => Ok(frame.payload),
+        _ => Err(StorageError::corrupt(WHAT, file, range.offset, "an indexed block is not sound")),
+    }
+}
+
+/// Where the last block ends: the object's length.
+pub(super) fn end_of(index: &StreamIndex, index_len: usize) -> u64 {
+    let blocks = index.regions.values().flat_map(|ranges| &ranges.groups);
+    blocks.map(|range| range.offset + u64::from(range.len)).max().unwrap_or((HEADER_LEN + index_len) as u64)
+}
+
+/// Entries' bytes of a block of an object just made.
+pub(super) fn payload_of(data: &Bytes, range: Range) -> Bytes {
+    let end = range.offset as usize + range.len as usize;
+    data.slice(range.offset as usize + GROUP_HEADER_LEN..end)
+}

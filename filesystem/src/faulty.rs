@@ -141,7 +141,7 @@ impl Shared {
         let effect = {
             let state = self.state.lock();
             let fault = state.faults.iter().find(|fault| fault.step == state.steps);
-            fault.map(|fault| fault.effect).filter(|_| !state.stopped && !(state.full && GROWING.contains(&what)))
+            fault.map(|fault| fault.effect).filter(|_| !(state.stopped || state.full && GROWING.contains(&what)))
         };
         let Some(Effect::Late(steps)) = effect else { return Ok(()) };
         let done: Result<()> = self.step(what, path, |_, _| None);

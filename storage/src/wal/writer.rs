@@ -152,8 +152,11 @@ pub(super) struct Shared {
     pub counters: Counters,
     pub head: tokio::sync::Mutex<Live>,
     /// Streams of others that were ended, the oldest first.
-    others: Mutex<VecDeque<(u64, Arc<OnceCell<Arc<Ended>>>)>>,
+    others: Mutex<VecDeque<(u64, Other)>>,
 }
+
+/// A stream of another, once it is ended.
+type Other = Arc<OnceCell<Arc<Ended>>>;
 
 /// Ended streams that are remembered.
 const OTHERS_MAX: usize = 16;

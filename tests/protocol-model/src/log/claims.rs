@@ -1,6 +1,6 @@
 //! What is always true of servers, streams and regions (PROTOCOLS.md §11).
 
-use super::{Cells, FILES, Log, NUMBERS, REGIONS, SERVERS, Stage, State};
+use super::{Cells, FAMILY, FILES, Log, NUMBERS, REGIONS, SERVERS, Stage, State};
 use crate::search::Claim;
 
 /// P3: a swap with an older epoch took place.
@@ -123,6 +123,9 @@ pub fn always() -> Vec<Claim<Log>> {
     ]
 }
 
+/// Reached unless flushed seqs of idle families stay behind.
+pub const IDLE_FAMILY_RELEASED: &str = "a stream is released although a family never had anything";
+
 /// What occurs, given these sizes.
 pub fn reachable(model: &Log) -> Vec<Claim<Log>> {
     let mut claims: Vec<Claim<Log>> = vec![
@@ -185,6 +188,13 @@ pub fn reachable(model: &Log) -> Vec<Claim<Log>> {
             manifest.flushed[0] != manifest.flushed[1]
                 && state.servers[1].hosts[0].stage == Stage::Open
                 && state.servers[1].hosts[0].memtable != 0
+        }));
+    }
+    if model.flush_by_family && model.release {
+        claims.push((IDLE_FAMILY_RELEASED, |_, state| {
+            let idle = (state.submitted[0] | state.submitted[1]) & FAMILY[1] == 0;
+            let holds = |log: &super::Stream| log.released && log.ended.is_some_and(|ended| ended.index[0] != 0);
+            idle && state.streams.iter().any(holds)
         }));
     }
     if usize::from(model.head_needs) < SERVERS {

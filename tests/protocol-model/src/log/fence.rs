@@ -115,7 +115,7 @@ impl Log {
             Fencer::End { stream, low, f: n, read }
         };
         state.fencers[usize::from(fencer)] = after;
-        if self.twice && state.stray.is_none() {
+        if self.twice_fence && state.stray.is_none() {
             state.stray = Some((stream, n));
         }
         Some(())

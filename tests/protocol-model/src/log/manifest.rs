@@ -179,7 +179,7 @@ impl Log {
         let file = state.files.iter().position(|file| file.epoch == 0)?;
         let host = &mut state.servers[usize::from(server)].hosts[usize::from(region)];
         let seq = if self.wrong(Mistake::FlushedCoversInFlight) { host.next_seq - 1 } else { host.applied_seq };
-        let clean = |family: usize| host.memtable & FAMILY[family] == 0;
+        let clean = |family: usize| host.memtable & FAMILY[family] == 0 && !self.wrong(Mistake::IdleFamilyStaysBehind);
         let all = self.wrong(Mistake::FlushMarksAllFamilies);
         let part: [bool; FAMILIES] = std::array::from_fn(|family| families & 1 << family != 0 || clean(family) || all);
         let frozen: Cells =

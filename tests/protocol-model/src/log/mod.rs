@@ -59,6 +59,12 @@ pub enum Mistake {
     ExistsTakenAsMine,
     /// §4.5: sealing and trimming go on after `ended`.
     SealedAfterEnd,
+    /// §4.5: a segment whose put is in doubt is put again with a longer run; the shorter one stands.
+    SegmentPutAgainLonger,
+    /// §4.5: pieces are deleted before the head's swap has taken place.
+    DeletedBeforeHeadSwap,
+    /// §5.3: a claim that is under way does not hold `low` back.
+    PinForgotten,
     /// §4.5: `low` passes a `from` whose swap is not confirmed.
     TrimmedBeforeCommit,
     /// §4.5, several regions: `low` follows the region that needs least, not the one that needs most.
@@ -111,6 +117,9 @@ pub enum Mistake {
     OldNeedsDroppedByOneFamily,
     /// §6 per-family flush: a replay skips by the highest flushed seq of all families.
     ReplaySkipsByNewestFamily,
+    /// §6 per-family flush: the flushed seq of a family with nothing to flush stays behind. Harmless to what is kept, but no
+    /// stream is ever released.
+    IdleFamilyStaysBehind,
     /// §9 compaction: inputs are deleted before the swap is answered.
     InputsDeletedBeforeAnswer,
     /// G1: the collector deletes uploads of the living epoch.
@@ -166,8 +175,10 @@ pub struct Log {
     pub trim: bool,
     /// What goes below `low` is kept in segments.
     pub seal: bool,
-    /// A put may land again later.
+    /// A writer's put may land again later.
     pub twice: bool,
+    /// A fence's put may land again later.
+    pub twice_fence: bool,
     /// Openings fail before they serve: the claim is given back, or left standing and made anew; and open regions are
     /// dropped without a close.
     pub failures: bool,
@@ -202,6 +213,7 @@ pub const TINY: Log = Log {
     trim: false,
     seal: false,
     twice: false,
+    twice_fence: false,
     failures: false,
     reads: false,
     single_looks: false,
@@ -277,6 +289,8 @@ pub struct Stream {
     pub puts: [Piece; NUMBERS],
     /// What segments hold of the numbers below `low`.
     pub sealed: [Piece; NUMBERS],
+    /// The newest segment ends before this number; beyond `low` until the head names it.
+    pub segment: u8,
     /// The lowest number that may be unsealed and stand alone.
     pub low: u8,
     /// The head's `ended`.
@@ -372,7 +386,7 @@ impl Hash for Stream {
         let there = *self != Stream::default();
         there.hash(into);
         if there {
-            (self.pieces, self.puts, self.sealed, self.low, self.ended, self.released).hash(into);
+            (self.pieces, self.puts, self.sealed, self.segment, self.low, self.ended, self.released).hash(into);
         }
     }
 }
@@ -493,6 +507,8 @@ pub enum Action {
     PutLands { server: u8, n: u8, again: bool },
     /// §4.3: look what stands at a number.
     Confirm { server: u8, n: u8 },
+    /// §4.5: put a segment of all that is confirmed.
+    PutSegment { server: u8 },
     /// §4.5: swap the head with a higher `low`.
     SwapLow { server: u8 },
     /// §4.5: delete the pieces below `low`.
@@ -611,6 +627,7 @@ impl Model for Log {
             Action::Write { server, region, both_families } => self.write(&mut state, server, region, both_families),
             Action::PutLands { server, n, again } => self.put_lands(&mut state, server, n, again),
             Action::Confirm { server, n } => self.confirm(&mut state, server, n),
+            Action::PutSegment { server } => self.put_segment(&mut state, server),
             Action::SwapLow { server } => self.swap_low(&mut state, server),
             Action::DeleteBelowLow { server } => self.delete_below_low(&mut state, server),
             Action::Flush { server, region, families } => self.flush(&mut state, server, region, families)?,

@@ -20,11 +20,14 @@ impl Log {
                     }
                 }
             }
+            if self.seal && stream.segment <= stream.low && me.applied > stream.low {
+                out.push(Action::PutSegment { server });
+            }
             if self.trim {
                 if self.low_wanted(state, at) > stream.low {
                     out.push(Action::SwapLow { server });
                 }
-                if stream.pieces[..usize::from(stream.low)].iter().any(|piece| piece.is_data()) {
+                if stream.pieces[..usize::from(self.deletable(state, at))].iter().any(|piece| piece.is_data()) {
                     out.push(Action::DeleteBelowLow { server });
                 }
             }
@@ -102,11 +105,15 @@ impl Log {
     pub(super) fn low_wanted(&self, state: &State, at: usize) -> u8 {
         let me = &state.servers[at];
         if self.seal {
-            return me.applied; // sealed pieces go on in segments
+            // Sealed pieces go on in segments.
+            let stream = &state.streams[at];
+            let ahead = stream.segment > stream.low && self.wrong(Mistake::SegmentPutAgainLonger);
+            return if ahead { me.applied } else { stream.segment };
         }
         let needed = me.hosts[..usize::from(self.regions)].iter().filter_map(|host| {
             let from = match (host.stage, host.swap) {
                 (Stage::Closed | Stage::Ordered, _) => NONE,
+                (Stage::Claiming, _) if self.wrong(Mistake::PinForgotten) => NONE,
                 (Stage::Claiming, Some(swap)) => swap.needs[at], // the pin of §5.3
                 (Stage::Open, Some(swap)) if self.wrong(Mistake::TrimmedBeforeCommit) && swap.needs[at] != NONE => {
                     swap.needs[at]
@@ -119,6 +126,12 @@ impl Log {
         from.unwrap_or(me.applied)
     }
 
+    /// The number below which pieces may be deleted.
+    fn deletable(&self, state: &State, at: usize) -> u8 {
+        let early = self.wrong(Mistake::DeletedBeforeHeadSwap);
+        if early { self.low_wanted(state, at) } else { state.streams[at].low }
+    }
+
     /// §4.5: a swap of the head; refused once the stream has ended.
     pub(super) fn swap_low(&self, state: &mut State, server: u8) {
         let at = usize::from(server);
@@ -128,17 +141,24 @@ impl Log {
             state.servers[at].die();
             return;
         }
-        if self.seal {
-            let run = usize::from(stream.low)..usize::from(to);
-            stream.sealed[run.clone()].copy_from_slice(&stream.pieces[run]);
-        }
         stream.low = to;
+    }
+
+    /// §4.5: the segment comes first. A sleeper's may come after `ended`; no head will name it.
+    pub(super) fn put_segment(&self, state: &mut State, server: u8) {
+        let at = usize::from(server);
+        let to = state.servers[at].applied;
+        let stream = &mut state.streams[at];
+        let run = usize::from(stream.low)..usize::from(to);
+        stream.sealed[run.clone()].copy_from_slice(&stream.pieces[run]);
+        stream.segment = to;
     }
 
     /// §4.5: only after the swap of the head.
     pub(super) fn delete_below_low(&self, state: &mut State, server: u8) {
+        let below = self.deletable(state, usize::from(server));
         let stream = &mut state.streams[usize::from(server)];
-        for piece in &mut stream.pieces[..usize::from(stream.low)] {
+        for piece in &mut stream.pieces[..usize::from(below)] {
             if piece.is_data() {
                 *piece = Piece::ABSENT;
             }

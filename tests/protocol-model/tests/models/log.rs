@@ -49,6 +49,9 @@ fn mistakes_of_one_region_are_found() {
         (EndedWithoutCompare, "trim", TRIM, "P1"),
         (FenceOnFreedNumberKept, "trim", TRIM, "P1"),
         (SealedAfterEnd, "seal", SEAL, "P1"),
+        (DeletedBeforeHeadSwap, "trim", TRIM, "P1"),
+        (DeletedBeforeHeadSwap, "seal", SEAL, "P1"),
+        (SegmentPutAgainLonger, "seal", SEAL, "P1"),
         (TrimmedBeforeCommit, "release", RELEASE, "P1"),
         (ReleasedByOwnerChange, "release", RELEASE, "P1"),
         (FenceDeleted, "release", RELEASE, "P1"),
@@ -76,6 +79,14 @@ const FAMILIES_CHAIN: Log = Log { servers: 3, openings: 3, ..FAMILIES };
 fn flush_by_family_holds() {
     holds("log, two families", FAMILIES);
     holds("log, two families, release", FAMILIES_RELEASE);
+}
+
+#[test]
+fn an_idle_family_holds_no_stream() {
+    let model = Log { mistake: Some(IdleFamilyStaysBehind), ..FAMILIES_RELEASE };
+    let outcome = search(&model, Limit::default());
+    assert!(outcome.complete && outcome.broken.is_none());
+    assert_eq!(outcome.unreached, [super::log::claims::IDLE_FAMILY_RELEASED]);
 }
 
 // The fencer looks at one number at a time, in any order; the writer moves between.
@@ -114,7 +125,7 @@ fn guarded_reads_are_fresh() {
 }
 
 // Every put, the fence's too, may land again.
-const TWICE: Log = Log { twice: true, trim: true, ..TINY };
+const TWICE: Log = Log { twice: true, twice_fence: true, trim: true, ..TINY };
 
 #[test]
 fn puts_that_land_twice_do_no_harm() {
@@ -125,6 +136,7 @@ fn puts_that_land_twice_do_no_harm() {
 fn mistakes_of_the_deepened_log_are_found() {
     let table: &[(Mistake, &str, Log, &str)] = &[
         (LowOfLeastNeedyRegion, "two regions, trimming", REGIONS_TRIM, "P1"),
+        (PinForgotten, "two regions, trimming, close", Log { close: true, window: 1, ..REGIONS_TRIM }, "P1"),
         (IndexOfOneRegion, "two regions", REGIONS, "P1"),
         (ReplayTakesOtherRegions, "two regions", REGIONS, "P6"),
         (ReleasedByOneRegion, "two regions, release", REGIONS_RELEASE, "P1"),
@@ -170,7 +182,7 @@ mod large {
         holds("log, two regions, sealing", Log { seal: true, numbers: 2, ..REGIONS_TRIM });
         holds("log, two regions, release, close", REGIONS_RELEASE);
         holds("log, two regions, 3 writes, trimming", Log { writes: 3, ..REGIONS_TRIM });
-        holds("log, two regions, puts land twice", Log { twice: true, numbers: 2, ..REGIONS_TRIM });
+        holds("log, two regions, puts land twice", Log { twice: true, twice_fence: true, numbers: 2, ..REGIONS_TRIM });
     }
 
     #[test]
@@ -212,7 +224,7 @@ mod large {
     #[test]
     #[ignore = "a long run: tests/run long model"]
     fn mixes_as_far_as_they_go() {
-        let states = 18_000_000;
+        let states = 12_000_000;
         holds_so_far("log, 3 writes, 2 fencers, sealing", SEAL, states);
         let all = Log { files: 2, collect: true, release: true, close: true, trim: true, compact: true, ..CHAIN };
         holds_so_far("log, chain, everything", all, states);

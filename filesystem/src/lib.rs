@@ -17,9 +17,11 @@ pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+pub mod hdfs;
 pub mod local;
 pub mod memory;
 mod path;
+mod pointer;
 pub mod s3;
 
 use std::fmt::Debug;

@@ -5,7 +5,6 @@
 //! - Registers are pointer files changed by rename (`docs/formats/register.md`).
 //! - System calls run on threads made for blocking, never on the async workers.
 
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -20,6 +19,7 @@ use runtime::random::Random;
 use runtime::task::blocking;
 
 use crate::path::check_key;
+use crate::pointer::Pointer;
 use crate::*;
 
 /// A root in a local folder; clones share it.
@@ -31,8 +31,6 @@ pub struct LocalFilesystem {
 
 /// How often a register is listed again when a swap overtakes the read.
 const READ_TRIES: usize = 1000;
-/// Largest register body that is read, in bytes.
-const BODY_LEN_MAX: u64 = 256 << 20;
 
 impl LocalFilesystem {
     /// Opens a root, creating the folder if it is missing.
@@ -245,49 +243,6 @@ impl LogWriter for LocalLogWriter {
     }
 }
 
-/// A pointer's name, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pointer {
-    n: u64,
-    btoken: String,
-    len: u64,
-    crc: u32,
-    head: String,
-    name: String,
-}
-
-impl Pointer {
-    fn format(n: u64, token: &str, btoken: &str, len: u64, crc: u32, head: &str) -> String {
-        let mut name = format!("h.{n:x}.{token}.{btoken}.{len}.{crc:08x}.");
-        let own = name_checksum(&name, head);
-        let _ = write!(name, "{own:08x}.{head}"); // into a string, which cannot fail
-        name
-    }
-
-    fn parse(name: &str) -> Option<Pointer> {
-        let mut parts = name.splitn(8, '.');
-        if parts.next()? != "h" {
-            return None;
-        }
-        let n = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let _token = parts.next()?;
-        let btoken = parts.next()?.to_owned();
-        let len = parts.next()?.parse().ok()?;
-        let crc = u32::from_str_radix(parts.next()?, 16).ok()?;
-        let (own, head) = (parts.next()?, parts.next()?);
-        let before = &name[..name.len() - head.len() - 1 - own.len()];
-        if own != format!("{:08x}", name_checksum(before, head)) {
-            return None;
-        }
-        Some(Pointer { n, btoken, len, crc, head: head.to_owned(), name: name.to_owned() })
-    }
-}
-
-/// The name is the value, so it has a checksum of its own.
-fn name_checksum(before: &str, head: &str) -> u32 {
-    crc32c(format!("{before}{head}").as_bytes())
-}
-
 fn write_body(folder: &Path, btoken: &str, body: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(folder.join(format!("b.{btoken}")))?;
     file.write_all(body)?;
@@ -318,7 +273,7 @@ fn read_register(folder: &Path, path: &str) -> Result<Option<(Pointer, Bytes)>> 
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::io(path, "open the register's body", error)),
             Ok(file) => file
-                .take(BODY_LEN_MAX.min(pointer.len + 1))
+                .take(pointer::BODY_LEN_MAX.min(pointer.len + 1))
                 .read_to_end(&mut body)
                 .map_err(|error| Error::io(path, "read the register's body", error))?,
         };
@@ -777,24 +732,6 @@ mod tests {
         }
         std::fs::write(&body, "the body").expect("write");
         assert_eq!(fs.register_read("t/r").await.expect("read").expect("stands").body, "the body");
-    }
-
-    #[test]
-    fn a_pointer_is_that_of_the_format_page_and_refuses_damage() {
-        let (token, btoken) = (format!("{:032x}", 1), format!("{:016x}", 2));
-        let name = Pointer::format(1, &token, &btoken, 5, crc32c(b"hello"), "live");
-        assert_eq!(name, "h.1.00000000000000000000000000000001.0000000000000002.5.9a71bb4c.f1166860.live");
-        let pointer = Pointer::parse(&name).expect("sound");
-        assert_eq!((pointer.n, pointer.len, &pointer.head[..]), (1, 5, "live"));
-        for at in 0..name.len() {
-            for bit in 0..7 {
-                let mut bytes = name.clone().into_bytes();
-                bytes[at] ^= 1 << bit;
-                let damaged = String::from_utf8(bytes).expect("ASCII");
-                assert_eq!(Pointer::parse(&damaged), None, "{damaged}");
-            }
-            assert_eq!(Pointer::parse(&name[..at]), None);
-        }
     }
 
     #[tokio::test]

@@ -187,6 +187,8 @@ impl Hdfs {
             // A DataNode that recovers a block asks the others; one that is gone is to cost little.
             ("ipc.client.connect.max.retries", "1".into()),
             ("dfs.namenode.handler.count", "10".into()),
+            // A DataNode sets aside a block for each file begun, and for ten minutes for each given up: small disks run full of them.
+            ("dfs.blocksize", (4 << 20).to_string()),
             ("dfs.datanode.du.reserved", "0".into()),
         ]);
         if self.is_pair() {

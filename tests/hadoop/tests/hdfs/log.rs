@@ -32,8 +32,8 @@ async fn a_sealed_log_takes_nothing_from_its_old_writer() {
         }
         let writing = tokio::spawn(async move {
             let mut acknowledged = writer.len();
-            while busy {
-                if writer.append("0123456789".into()).await.is_err() || writer.sync().await.is_err() {
+            loop {
+                if !busy || writer.append("0123456789".into()).await.is_err() || writer.sync().await.is_err() {
                     break;
                 }
                 acknowledged = writer.len();

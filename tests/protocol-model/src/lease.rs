@@ -2,7 +2,8 @@
 //!
 //! Server S holds a region and takes leases from leader 0, later from leader 1, who may take over at any tick. Either leader may
 //! suspect S, fence its stream and order the region to the next server, S2; leader 0 may be a zombie that goes on doing so.
-//! Messages and looks take any time. All clocks run at one rate; a pause of S needs nothing, since its lease is measured in time.
+//! Messages and looks take any time. Clocks may lose ticks against each other; a pause of S needs nothing, since its lease is
+//! measured in time.
 
 use crate::search::{Claim, Model};
 
@@ -23,6 +24,8 @@ pub enum Mistake {
     OrdersWithoutWaiting,
     /// L3: the first lease of a new leader is taken without a look at the own log.
     NoLookForNewLeader,
+    /// L2: leaders wait L, not L(1+ρ), though clocks differ in rate.
+    DriftIgnored,
     /// L4: the opener does not look at `leader` before serving.
     OpenerTrustsItsOrder,
 }
@@ -34,6 +37,8 @@ pub struct Lease {
     pub horizon: u8,
     /// L, the length of a lease.
     pub length: u8,
+    /// L·ρ: ticks that the clocks of S and of leader 0, taken together, lose against leader 1's.
+    pub drift: u8,
     /// The planted mistake.
     pub mistake: Option<Mistake>,
 }
@@ -63,7 +68,10 @@ pub struct Leader {
 /// Two leaders, the register `leader`, S and S2.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
+    /// Leader 1's clock, the fastest.
     now: u8,
+    /// Ticks that S's clock and leader 0's have lost.
+    behind: [u8; 2],
     /// The register: who leads, and since when leader 1.
     leads: u8,
     took_over: u8,
@@ -94,6 +102,8 @@ pub struct State {
 pub enum Action {
     /// Time passes.
     Tick,
+    /// Time passes, and a clock loses a tick: that of S (0) or of leader 0 (1).
+    TickLost(u8),
     /// Leader 0 sends a look, the register answers, the answer arrives.
     LookBegins,
     LookAtRegister,
@@ -127,6 +137,16 @@ impl Lease {
     }
 }
 
+impl State {
+    fn server_clock(&self) -> u8 {
+        self.now - self.behind[0]
+    }
+
+    fn leader_clock(&self, leader: u8) -> u8 {
+        self.now - if leader == 0 { self.behind[1] } else { 0 }
+    }
+}
+
 impl Model for Lease {
     type State = State;
     type Action = Action;
@@ -135,6 +155,7 @@ impl Model for Lease {
         let leader = Leader { last_reply: self.length, suspects: false, ordered: false, claimed: false };
         State {
             now: self.length,
+            behind: [0; 2],
             leads: 0,
             took_over: 0,
             look: Look::None,
@@ -156,6 +177,9 @@ impl Model for Lease {
     fn actions(&self, state: &State, out: &mut Vec<Action>) {
         if state.now < self.horizon {
             out.push(Action::Tick);
+            if state.behind[0] + state.behind[1] < self.drift {
+                out.extend([Action::TickLost(0), Action::TickLost(1)]);
+            }
         }
         out.push(match state.look {
             Look::None => Action::LookBegins,
@@ -196,13 +220,14 @@ impl Model for Lease {
                 out.push(Action::Fence(k));
             }
             // L2.
-            let mut after = leader.last_reply + self.length;
+            let wait = self.length + if self.wrong(Mistake::DriftIgnored) { 0 } else { self.drift };
+            let mut after = leader.last_reply + wait;
             if k == 1 {
-                after = after.max(state.took_over + self.length);
+                after = after.max(state.took_over + wait);
             }
             let hasty =
                 self.wrong(Mistake::OrdersWithoutWaiting) || k == 1 && self.wrong(Mistake::NewLeaderDoesNotWait);
-            if state.fenced && !leader.ordered && (state.now >= after || hasty) {
+            if state.fenced && !leader.ordered && (state.leader_clock(k) >= after || hasty) {
                 out.push(Action::Order(k));
             }
             if leader.ordered && !leader.claimed && !(k == 0 && state.leaders[1].claimed) {
@@ -221,7 +246,11 @@ impl Model for Lease {
         let mut state = last.clone();
         match action {
             Action::Tick => state.now += 1,
-            Action::LookBegins => state.look = Look::Sent(state.now),
+            Action::TickLost(clock) => {
+                state.now += 1;
+                state.behind[usize::from(clock)] += 1;
+            }
+            Action::LookBegins => state.look = Look::Sent(state.leader_clock(0)),
             Action::LookAtRegister => {
                 let Look::Sent(began) = last.look else { return None };
                 state.look = Look::Read(began, state.leads == 0);
@@ -229,7 +258,8 @@ impl Model for Lease {
             Action::LookAnswered => {
                 let Look::Read(began, leads) = last.look else { return None };
                 if leads {
-                    state.looked = Some(if self.wrong(Mistake::AgeFromEndOfLook) { state.now } else { began });
+                    state.looked =
+                        Some(if self.wrong(Mistake::AgeFromEndOfLook) { state.leader_clock(0) } else { began });
                 }
                 state.look = Look::None;
             }
@@ -237,19 +267,19 @@ impl Model for Lease {
                 state.leads = 1;
                 state.took_over = state.now;
             }
-            Action::Heartbeat(k) => state.heartbeat[usize::from(k)] = Some(state.now),
+            Action::Heartbeat(k) => state.heartbeat[usize::from(k)] = Some(state.server_clock()),
             Action::Reply(k) => {
                 let sent = state.heartbeat[usize::from(k)].take()?;
                 let age = match k {
-                    0 if !self.wrong(Mistake::AgeIgnored) => state.now - state.looked?,
+                    0 if !self.wrong(Mistake::AgeIgnored) => state.leader_clock(0) - state.looked?,
                     _ => 0, // leader 1 is never overtaken here
                 };
                 state.reply[usize::from(k)] = Some((sent, age));
-                state.leaders[usize::from(k)].last_reply = state.now;
+                state.leaders[usize::from(k)].last_reply = state.leader_clock(k);
             }
             Action::TakeLease(k) => {
                 let (sent, age) = state.reply[usize::from(k)].take()?;
-                let from = if k == 0 && self.wrong(Mistake::CountedFromReceipt) { state.now } else { sent };
+                let from = if k == 0 && self.wrong(Mistake::CountedFromReceipt) { state.server_clock() } else { sent };
                 let age = if self.wrong(Mistake::CountedFromReceipt) { 0 } else { age };
                 state.lease_end = state.lease_end.max((from + self.length).saturating_sub(age));
             }
@@ -278,12 +308,14 @@ impl Model for Lease {
             }
             Action::Serve => state.opened = true,
         }
-        state.served |= state.now < state.lease_end && !state.opened;
+        state.served |= state.server_clock() < state.lease_end && !state.opened;
         (state != *last).then_some(state)
     }
 
     fn always(&self) -> Vec<Claim<Self>> {
-        vec![("P12: no leased read once a successor serves", |_, state| !(state.opened && state.now < state.lease_end))]
+        vec![("P12: no leased read once a successor serves", |_, state| {
+            !(state.opened && state.server_clock() < state.lease_end)
+        })]
     }
 
     fn reachable(&self) -> Vec<Claim<Self>> {

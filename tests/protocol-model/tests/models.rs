@@ -51,3 +51,29 @@ fn finds<M: Model + Debug>(name: &str, model: M, claim: &str) {
 mod log_tests;
 #[path = "models/others.rs"]
 mod others;
+
+/// No planted mistake is left without a test.
+#[test]
+fn every_mistake_has_its_finder() {
+    let tests = [include_str!("models/log.rs"), include_str!("models/others.rs")].concat();
+    let sources = [
+        ("log", include_str!("../src/log/mod.rs"), 30),
+        ("appended", include_str!("../src/appended.rs"), 5),
+        ("register", include_str!("../src/register.rs"), 5),
+        ("lease", include_str!("../src/lease.rs"), 5),
+        ("split", include_str!("../src/split.rs"), 5),
+        ("pins", include_str!("../src/pins.rs"), 5),
+    ];
+    for (name, source, at_least) in sources {
+        let (_, rest) = source.split_once("pub enum Mistake {").expect("an enum of mistakes");
+        let (variants, _) = rest.split_once('}').expect("its end");
+        let mistakes: Vec<&str> = variants
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(',').filter(|word| word.chars().all(char::is_alphanumeric)))
+            .collect();
+        assert!(mistakes.len() >= at_least, "{name}: {mistakes:?}");
+        for mistake in mistakes {
+            assert!(tests.contains(mistake), "{name}: nothing finds {mistake}");
+        }
+    }
+}

@@ -50,8 +50,9 @@ fn an_appended_log_ends_once() {
 #[test]
 fn a_leased_read_never_follows_a_successor() {
     use lease::Mistake::*;
-    let lease = lease::Lease { horizon: 5, length: 2, mistake: None };
+    let lease = lease::Lease { horizon: 5, length: 2, drift: 0, mistake: None };
     holds("lease", lease);
+    holds("lease, a tick lost", lease::Lease { drift: 1, ..lease });
     for mistake in [
         AgeIgnored,
         CountedFromReceipt,
@@ -60,9 +61,15 @@ fn a_leased_read_never_follows_a_successor() {
         RepliesAfterSuspicion,
         OrdersWithoutWaiting,
         NoLookForNewLeader,
+        DriftIgnored,
         OpenerTrustsItsOrder,
     ] {
-        finds(&format!("lease, {mistake:?}"), lease::Lease { horizon: 6, mistake: Some(mistake), ..lease }, "P12");
+        let drift = u8::from(mistake == DriftIgnored);
+        finds(
+            &format!("lease, {mistake:?}"),
+            lease::Lease { horizon: 6, drift, mistake: Some(mistake), ..lease },
+            "P12",
+        );
     }
 }
 
@@ -122,7 +129,9 @@ mod large {
     #[test]
     #[ignore = "a long run: tests/run long model"]
     fn lease_of_six_ticks() {
-        holds("lease", lease::Lease { horizon: 6, length: 2, mistake: None });
+        let lease = lease::Lease { horizon: 6, length: 2, drift: 0, mistake: None };
+        holds("lease", lease);
+        holds("lease, a tick lost", lease::Lease { horizon: 7, drift: 1, ..lease });
     }
 
     #[test]

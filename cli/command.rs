@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::arguments::{Fsck, Global, Inspect, Standalone};
@@ -17,6 +18,9 @@ pub enum UsageError {
     /// clap's own message, ready to print (help and version come this way too).
     #[error("{0}")]
     Clap(Box<clap::Error>),
+    /// clap's own message about a value that does not stand on the command line, and where that comes from.
+    #[error("{0}{1}")]
+    Elsewhere(Box<clap::Error>, String),
     /// The configuration file cannot be used.
     #[error("configuration file `{file}`: {why}")]
     File {
@@ -85,6 +89,37 @@ fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a st
     known.min_by_key(|name| strsim::damerau_levenshtein(key, name))
 }
 
+/// Where a refused value comes from, if not from the command line.
+fn sources(error: &clap::Error, given: &[OsString]) -> String {
+    let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FERROBASE_"));
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) => {
+            let Some(long) = flag.strip_prefix("--").and_then(|flag| flag.split([' ', '=']).next()) else {
+                return String::new();
+            };
+            let said = |text: &OsString| {
+                let rest = text.to_str().and_then(|text| text.strip_prefix("--")?.strip_prefix(long));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+            };
+            let variable = format!("FERROBASE_{}", long.replace('-', "_").to_uppercase());
+            if given.iter().any(said) || given.iter().any(|text| text == "-q" && long == "quiet") {
+                String::new()
+            } else if std::env::var_os(&variable).is_some() {
+                format!("\nthe value is that of the environment variable {variable}\n")
+            } else if let Some(file) = file_of(given) {
+                format!("\nthe value is that of the configuration file {}\n", file.display())
+            } else {
+                String::new()
+            }
+        }
+        _ if error.kind() == ErrorKind::InvalidUtf8 => variables
+            .filter(|(_, value)| value.to_str().is_none())
+            .map(|(name, _)| format!("\nthe environment variable {} is not UTF-8\n", name.display()))
+            .collect(),
+        _ => String::new(),
+    }
+}
+
 /// Gives a flag of a command, if it has it, another default.
 fn set_default(part: clap::Command, long: &str, text: &str) -> clap::Command {
     let has = |argument: &&clap::Arg| argument.get_long() == Some(long);
@@ -136,7 +171,11 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Arguments, UsageError> {
         command = with_file(command, &file)?;
     }
     let wrap = |error| UsageError::Clap(Box::new(error));
-    let mut matches = command.try_get_matches_from(arguments).map_err(wrap)?;
+    let given = arguments.clone();
+    let mut matches = command.try_get_matches_from(arguments).map_err(|error| {
+        let from = sources(&error, &given);
+        if from.is_empty() { wrap(error) } else { UsageError::Elsewhere(Box::new(error), from) }
+    })?;
     Arguments::from_arg_matches_mut(&mut matches).map_err(wrap)
 }
 

@@ -22,6 +22,14 @@ impl Failure {
         Failure { code: 2, message: message.to_string() }
     }
 
+    /// Says where it happened, if the message does not.
+    pub fn within(self, place: &str) -> Failure {
+        if self.message.contains(place) {
+            return self;
+        }
+        Failure { message: format!("{place}: {}", self.message), ..self }
+    }
+
     /// Exit code 5: the data root is held by another process.
     pub fn held(message: impl fmt::Display) -> Failure {
         Failure { code: 5, message: message.to_string() }

@@ -45,6 +45,11 @@ fn run() -> Result<(), Failure> {
             let _ = error.print();
             return if error.use_stderr() { Err(Failure::usage("")) } else { Ok(()) };
         }
+        Err(UsageError::Elsewhere(error, from)) => {
+            let _ = error.print();
+            let _ = std::io::stderr().write_all(from.as_bytes());
+            return Err(Failure::usage(""));
+        }
         Err(error) => return Err(Failure::usage(error)),
     };
     logging::start(&arguments.global)?;

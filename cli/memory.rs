@@ -3,15 +3,19 @@
 /// Least budget that makes sense, in bytes.
 pub const BUDGET_MIN: u64 = 32 << 20;
 
-/// A quarter of the machine's memory, or of the cgroup's limit where that is lower, in bytes.
+/// A quarter of what there is, in bytes.
 pub fn default_budget() -> u64 {
+    (machine().unwrap_or(1 << 30) / 4).max(BUDGET_MIN)
+}
+
+/// The machine's memory, or the cgroup's limit where that is lower, in bytes.
+pub fn machine() -> Option<u64> {
     let machine = read("/proc/meminfo").and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
     });
     let limit = cgroup_limit();
-    let total = [machine, limit].into_iter().flatten().min().unwrap_or(1 << 30);
-    (total / 4).max(BUDGET_MIN)
+    [machine, limit].into_iter().flatten().min()
 }
 
 /// The tightest limit of the process' cgroup and those above it (version 2), or of version 1's memory controller.

@@ -36,9 +36,12 @@ pub struct Ready {
 pub struct ReadyFile(Option<PathBuf>);
 
 impl ReadyFile {
-    /// Removes what an earlier process left.
+    /// Removes what an earlier process left, and makes sure that the file can be written.
     pub fn clear(path: Option<&Path>) -> std::io::Result<ReadyFile> {
         if let Some(path) = path {
+            let aside = aside(path, std::process::id());
+            std::fs::write(&aside, "")?;
+            std::fs::remove_file(&aside)?;
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -50,11 +53,17 @@ impl ReadyFile {
     /// Writes the file whole.
     pub fn write(&self, ready: &Ready) -> std::io::Result<()> {
         let Some(path) = &self.0 else { return Ok(()) };
-        let mut aside = path.clone().into_os_string();
-        aside.push(format!(".{}", ready.pid));
+        let aside = aside(path, ready.pid);
         std::fs::write(&aside, serde_json::to_vec(ready)?)?;
         std::fs::rename(&aside, path)
     }
+}
+
+/// The name beside the file under which it is written.
+fn aside(path: &Path, pid: u32) -> PathBuf {
+    let mut aside = path.to_owned().into_os_string();
+    aside.push(format!(".{pid}"));
+    aside.into()
 }
 
 impl Drop for ReadyFile {

@@ -53,7 +53,7 @@ impl RootFlags {
             }
         };
         Ok(match self.place(flag, url)? {
-            Place::Folder(path) => Arc::new(LocalFilesystem::open(path, runtime.random.clone()).map_err(refused)?),
+            Place::Folder(path) => Arc::new(open_folder(path, flag, runtime)?),
             Place::Bucket(settings) => Arc::new(S3Filesystem::open(*settings, runtime.clone()).await.map_err(refused)?),
         })
     }
@@ -79,4 +79,13 @@ impl RootFlags {
             Place::Bucket(_) => Ok(None),
         }
     }
+}
+
+/// Opens a root in a folder, which is made if it is missing.
+///
+/// # Errors
+/// 2, with the flag's name, if the folder cannot be had.
+pub fn open_folder(path: PathBuf, flag: &str, runtime: &Runtime) -> Result<LocalFilesystem, Failure> {
+    LocalFilesystem::open(path, runtime.random.clone())
+        .map_err(|error| Failure::usage(format!("{flag}: {error}; a folder that can be written is needed")))
 }

@@ -59,6 +59,10 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         let hint = "clients of other machines could do anything, there is no security yet; say --insecure to allow it";
         return Err(Failure::usage(format!("--bind {}: {hint}", flags.bind)));
     }
+    if memory::machine().is_some_and(|machine| budget > machine) {
+        // Standard error may be closed; the server runs all the same.
+        let _ = writeln!(std::io::stderr(), "--memory: {} MiB are more than this process may have", budget >> 20);
+    }
     let handles = raise_file_handles();
     let mut signals = Signals::new()?;
     let listener = bind(flags, "--port", flags.port).await?;
@@ -68,15 +72,18 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     };
     let port = listener.local_addr()?.port();
     let http_port = http_listener.as_ref().map(|listener| listener.local_addr()).transpose()?.map(|it| it.port());
-    let ready_file = ReadyFile::clear(flags.ready_file.as_deref())
-        .map_err(|error| Failure::usage(format!("--ready-file: {error}")))?;
+    let ready_file = ReadyFile::clear(flags.ready_file.as_deref()).map_err(|error| {
+        let file = flags.ready_file.as_deref().unwrap_or(std::path::Path::new("")).display();
+        Failure::usage(format!("--ready-file {file}: {error}"))
+    })?;
 
     let fs = flags.roots.open("--data", &flags.data, &runtime).await?;
     let address = advertised(flags, port)?;
-    let _lock = lock(&fs, &runtime, flags, folder.is_some(), &address).await?;
-    check_root(&fs, &flags.data).await?;
+    let in_root = |failure: Failure| failure.within(&flags.data);
+    let _lock = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
+    check_root(&fs, &flags.data).await.map_err(in_root)?;
     let shutdown = Shutdown::new();
-    let node = Node::start(fs, runtime.clone(), budget, &address).await?;
+    let node = Node::start(fs, runtime.clone(), budget, &address).await.map_err(in_root)?;
     let ready = Arc::new(AtomicBool::new(false));
     let http = http_listener.map(|listener| {
         let door = http::serve(listener, node.clone(), ready.clone(), runtime.clock.clone(), shutdown.child());

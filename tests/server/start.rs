@@ -86,6 +86,8 @@ fn bad_usage_is_2_and_touches_nothing() {
         (&["--memory", "much", "--port", "0"], "64M"),
         (&["--prot", "0"], "--port"),
         (&["--log-level", "a=b=c"], "--log-level"),
+        (&["--data", "/dev/null", "--port", "0", "--http-port", "off"], "--data"),
+        (&["--ready-file", "/nowhere/x", "--port", "0", "--http-port", "off"], "--ready-file /nowhere/x"),
     ];
     for (arguments, hint) in cases {
         let output = ferrobase(folder.path(), &[&["standalone"], *arguments].concat());
@@ -94,4 +96,25 @@ fn bad_usage_is_2_and_touches_nothing() {
         assert!(why.contains(hint), "{arguments:?}: {why}");
         assert!(!folder.path().join("ferrobase-data").exists(), "{arguments:?} touched the data");
     }
+}
+
+/// Whoever did not type a value must be told where it comes from.
+#[test]
+fn a_refused_value_names_its_variable_or_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |variable: &str, value: &std::ffi::OsStr, arguments: &[&str]| {
+        let mut command = std::process::Command::new(ferrobase_tests::process::binary());
+        let output = command.args(arguments).env(variable, value).current_dir(folder.path()).output().expect("it runs");
+        (output.status.code(), said(&output).1)
+    };
+    let (code, why) = run("FERROBASE_MEMORY", "much".as_ref(), &["standalone"]);
+    assert!(code == Some(2) && why.contains("FERROBASE_MEMORY"), "{why}");
+    let (code, why) = run("FERROBASE_MEMORY", "64M".as_ref(), &["standalone", "--memory", "much"]);
+    assert!(code == Some(2) && !why.contains("FERROBASE_MEMORY"), "{why}");
+    let bytes: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+    let (code, why) = run("FERROBASE_ADVERTISE", bytes, &["standalone"]);
+    assert!(code == Some(2) && why.contains("FERROBASE_ADVERTISE"), "{why}");
+    std::fs::write(folder.path().join("c.toml"), "memory = \"much\"\n").expect("written");
+    let (code, why) = run("FERROBASE_CONFIG", "c.toml".as_ref(), &["standalone"]);
+    assert!(code == Some(2) && why.contains("c.toml"), "{why}");
 }

@@ -142,6 +142,11 @@ pub struct Fsck {
     pub repair: bool,
 }
 
+/// A time such as 30s or 5min.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("a time such as 30s or 5min is needed ({error})"))
+}
+
 /// What `inspect` looks into.
 #[derive(Debug, Subcommand)]
 pub enum Inspect {

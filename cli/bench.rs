@@ -16,13 +16,14 @@ mod server;
 mod target;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::ErrorKind;
 use parking_lot::Mutex;
 use runtime::Runtime;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use flags::Bench;
 use flags::{Load, Test};
@@ -47,7 +48,85 @@ pub async fn run(bench: &Bench, format: Format) -> Result<(), Failure> {
         Bench::Pe { test, load } => (load, Mix::Pe(*test), format!("pe {test:?}")),
     };
     let shape = Shape::new(load, matches!(mix, Mix::Ycsb(_)))?;
+    if let Some(file) = &load.json {
+        // Before a long run and not behind it.
+        std::fs::write(file, "").map_err(|error| Failure::usage(format!("--json {}: {error}", file.display())))?;
+    }
+    // From here on there may be something to take away.
+    let stop = Arc::new(Stop::default());
+    let watch = runtime::task::spawn("signals", stop.clone().watch()?);
     let target = Arc::new(Target::open(load, shape.family, &runtime).await?);
+    let outcome = measure(load, mix, &name, &shape, &target, &stop, &runtime).await;
+    watch.abort();
+    // Tables and folders of this run go, however it ended.
+    if let Some(target) = Arc::into_inner(target) {
+        let closed = target.close().await;
+        if outcome.is_ok() {
+            closed?;
+        }
+    }
+    let report = outcome?;
+    if let Some(file) = &load.json {
+        std::fs::write(file, format!("{report:#}\n")).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    match format {
+        Format::Table => print_table(&report),
+        Format::Json => println!("{report:#}"),
+        Format::Jsonl => println!("{report}"),
+    }
+    let phases = report["phases"].as_array().into_iter().flatten();
+    let missing: u64 = phases.filter_map(|phase| phase["missing"].as_u64()).sum();
+    if missing > 0 {
+        return Err(format!("{missing} reads found no row where one was loaded").into());
+    }
+    Ok(())
+}
+
+/// Whether the run is to end before its time.
+#[derive(Debug, Default)]
+struct Stop {
+    now: AtomicBool,
+    /// The exit code of the signal that came.
+    code: AtomicU8,
+}
+
+impl Stop {
+    /// Waits for SIGINT or SIGTERM; a second one ends the process at once.
+    fn watch(self: Arc<Stop>) -> Result<impl Future<Output = ()> + Send + use<>, Failure> {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(async move {
+            loop {
+                let code = tokio::select! {
+                    _ = interrupt.recv() => 130,
+                    _ = terminate.recv() => 143,
+                };
+                if self.now.swap(true, Ordering::Relaxed) && self.code.load(Ordering::Relaxed) != 0 {
+                    std::process::exit(code.into());
+                }
+                self.code.store(code, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        match self.code.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            code => Err(Failure { code, message: "stopped by a signal".to_owned() }),
+        }
+    }
+}
+
+/// Runs the phases and reports on them.
+async fn measure(
+    load: &Load,
+    mix: Mix,
+    name: &str,
+    shape: &Shape,
+    target: &Arc<Target>,
+    stop: &Arc<Stop>,
+    runtime: &Runtime,
+) -> Result<Value, Failure> {
+    stop.check()?;
     let writes_first = matches!(mix, Mix::Ycsb(_) | Mix::Pe(Test::SequentialRead | Test::RandomRead | Test::Scan));
     let operations = load.operations.or(load.duration.is_none().then_some(load.records));
     let started_ms = runtime.clock.now_ms();
@@ -55,13 +134,15 @@ pub async fn run(bench: &Bench, format: Format) -> Result<(), Failure> {
     if writes_first && !load.skip_load {
         let records = Records::new(0);
         let bounds = Bounds { operations: Some(load.records), duration: None, warmup: Duration::ZERO, rate: None };
-        phases.push(phase("load", Mix::Load, records, bounds, load, &shape, &target, &runtime).await?);
+        phases.push(phase("load", Mix::Load, records, bounds, load, shape, target, stop, runtime).await?);
         target.settle(load.settle).await?;
+        stop.check()?;
     }
     let bounds = Bounds { operations, duration: load.duration, warmup: load.warmup, rate: load.rate };
-    phases.push(phase("run", mix, Records::new(load.records), bounds, load, &shape, &target, &runtime).await?);
+    let records = Records::new(load.records);
+    phases.push(phase("run", mix, records, bounds, load, shape, target, stop, runtime).await?);
     let (fields, value_size) = shape.sizes();
-    let report = json!({
+    Ok(json!({
         "bench": name,
         "version": env!("CARGO_PKG_VERSION"),
         "optimised": !cfg!(debug_assertions),
@@ -75,23 +156,7 @@ pub async fn run(bench: &Bench, format: Format) -> Result<(), Failure> {
             "compression": load.compression, "encoding": load.encoding, "bloom": load.bloom, "memory": load.memory,
         },
         "phases": phases,
-    });
-    if let Some(target) = Arc::into_inner(target) {
-        target.close().await?;
-    }
-    if let Some(file) = &load.json {
-        std::fs::write(file, format!("{report:#}\n")).map_err(|error| format!("{}: {error}", file.display()))?;
-    }
-    match format {
-        Format::Table => print_table(&report),
-        Format::Json => println!("{report:#}"),
-        Format::Jsonl => println!("{report}"),
-    }
-    let missing: u64 = phases.iter().filter_map(|phase| phase["missing"].as_u64()).sum();
-    if missing > 0 {
-        return Err(format!("{missing} reads found no row where one was loaded").into());
-    }
-    Ok(())
+    }))
 }
 
 /// When a phase ends and what of it counts.
@@ -119,7 +184,7 @@ struct Shared {
     /// From here on operations count.
     warm: Duration,
     end: Option<Duration>,
-    stop: AtomicBool,
+    stop: Arc<Stop>,
     failure: Mutex<Option<TargetError>>,
 }
 
@@ -132,6 +197,7 @@ async fn phase(
     load: &Load,
     shape: &Shape,
     target: &Arc<Target>,
+    stop: &Arc<Stop>,
     runtime: &Runtime,
 ) -> Result<Value, Failure> {
     let choice = mix.choice(load.records, bounds.operations);
@@ -150,7 +216,7 @@ async fn phase(
         begin,
         warm,
         end: bounds.duration.map(|duration| warm + duration),
-        stop: AtomicBool::new(false),
+        stop: stop.clone(),
         failure: Mutex::new(None),
     });
     let workers: Vec<_> = (0..load.threads)
@@ -172,8 +238,10 @@ async fn phase(
     }
     let seconds = (runtime.clock.monotonic() - counted_from).as_secs_f64();
     let (after, own_after) = (usage(), Usage::of(None));
+    stop.check()?;
     if let Some(failure) = shared.failure.lock().take() {
-        return Err(format!("{name}: {failure}").into());
+        let code = if failure.kind == ErrorKind::Unavailable { 4 } else { 1 };
+        return Err(Failure { code, message: format!("{name}: {failure}") });
     }
     let spent = before.zip(after).map(|(before, after)| after.since(before));
     let own = own_after.since(own_before);
@@ -211,7 +279,7 @@ async fn worker(shared: Arc<Shared>, id: u64, choice: Choice) -> Tally {
     (0..=id).for_each(|_| dice = Dice::new(dice.next()));
     let mut worker = Worker { shared: shared.clone(), dice, choice, cursor: None, tally: Tally::default() };
     if let Err(failure) = worker.work(id).await {
-        shared.stop.store(true, Ordering::Relaxed);
+        shared.stop.now.store(true, Ordering::Relaxed);
         shared.failure.lock().get_or_insert(failure);
     }
     worker.tally
@@ -224,7 +292,7 @@ impl Worker {
         // Workers of a paced load start one after the other.
         let mut due = shared.begin + interval.unwrap_or_default().mul_f64(id as f64 / shared.threads as f64);
         for turn in 1.. {
-            if shared.stop.load(Ordering::Relaxed) {
+            if shared.stop.now.load(Ordering::Relaxed) {
                 break;
             }
             let mut start = shared.runtime.clock.monotonic();

@@ -51,6 +51,8 @@ pub fn fnv(mut number: u64) -> u64 {
 }
 
 const THETA: f64 = 0.99;
+/// Ranks whose terms are added one by one.
+const SUMMED_RANKS: u64 = 4_000_000;
 /// Ranks that a scrambled choice draws from, and their zeta: far more than there are records, so that the hash spreads.
 const SCRAMBLED_RANKS: u64 = 10_000_000_000;
 const SCRAMBLED_ZETA: f64 = 26.469_028_201_783_02;
@@ -63,7 +65,7 @@ pub struct Zipfian {
 }
 
 impl Zipfian {
-    /// Over so many ranks. Takes time in proportion.
+    /// Over so many ranks. Takes time in proportion, up to a few million.
     pub fn new(ranks: u64) -> Zipfian {
         let mut zipfian = Zipfian { ranks: 0, zeta: 0.0 };
         zipfian.grow(ranks);
@@ -76,8 +78,14 @@ impl Zipfian {
 
     /// More ranks than before; fewer are ignored.
     pub fn grow(&mut self, ranks: u64) {
-        for rank in self.ranks..ranks {
+        for rank in self.ranks..ranks.min(SUMMED_RANKS) {
             self.zeta += 1.0 / ((rank + 1) as f64).powf(THETA);
+        }
+        // So far out the terms' integral is as good as their sum.
+        let (from, to) = (self.ranks.max(SUMMED_RANKS), ranks);
+        if from < to {
+            let whole = |n: u64| (n as f64 + 0.5).powf(1.0 - THETA) / (1.0 - THETA);
+            self.zeta += whole(to) - whole(from);
         }
         self.ranks = self.ranks.max(ranks);
     }

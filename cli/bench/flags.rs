@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use model::mutation::Durability;
 
-use crate::arguments::size;
+use crate::arguments::{duration, size};
 
 /// What `bench` runs.
 #[derive(Clone, Debug, Subcommand)]
@@ -93,9 +93,8 @@ pub enum Settle {
     Compact,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
-}
+/// Rows that a bench may have.
+const RECORDS_MAX: u64 = 1_000_000_000_000;
 
 /// How much and against what.
 #[derive(Clone, Debug, Args)]
@@ -105,7 +104,7 @@ pub struct Load {
     #[arg(long, env = "FERROBASE_TARGET", default_value = "engine")]
     pub target: String,
     /// Rows loaded
-    #[arg(long, env = "FERROBASE_RECORDS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "FERROBASE_RECORDS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=RECORDS_MAX))]
     pub records: u64,
     /// Operations of the run [default: as many as rows, or no limit with --duration]
     #[arg(long, env = "FERROBASE_OPERATIONS")]

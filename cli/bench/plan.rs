@@ -79,7 +79,7 @@ impl Mix {
             Mix::Ycsb(Workload::D) => Choice::latest(records),
             Mix::Ycsb(_) => {
                 let inserts = operations.unwrap_or(records) as f64 * self.insert_share() * 2.0;
-                Choice::scrambled(records + inserts as u64)
+                Choice::scrambled(records.saturating_add(inserts as u64))
             }
         }
     }
@@ -157,6 +157,9 @@ impl Records {
 /// Longest scan of workload E, in rows.
 const SCAN_ROWS_MAX: u64 = 100;
 
+/// Largest row, in bytes of its values: every worker holds one.
+const ROW_BYTES_MAX: u64 = 64 << 20;
+
 /// What rows look like.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -173,8 +176,10 @@ impl Shape {
     pub fn new(load: &Load, ycsb: bool) -> Result<Shape, Failure> {
         let fields = load.fields.unwrap_or(if ycsb { 10 } else { 1 });
         let value_size = load.value_size.unwrap_or(if ycsb { 100 } else { 1000 });
-        if !(1..=10_000).contains(&fields) || value_size > 10 << 20 {
-            return Err(Failure::usage("a row takes 1 to 10000 columns of at most 10 MiB"));
+        if !(1..=10_000).contains(&fields) || value_size > 10 << 20 || fields * value_size > ROW_BYTES_MAX {
+            return Err(Failure::usage(
+                "--fields, --value-size: a row takes 1 to 10000 columns of at most 10 MiB, 64 MiB together",
+            ));
         }
         let prefix = if ycsb { "field" } else { "" };
         Ok(Shape {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use client::{Connection, Table};
 use model::ErrorKind;
-use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
+use model::schema::TableName;
 use runtime::Runtime;
 use serde::Deserialize;
 
 use super::flags::{Load, Settle};
-use super::target::TargetError;
+use super::target::{TargetError, table};
 use crate::failure::Failure;
 
 impl From<client::ClientError> for TargetError {
@@ -42,8 +42,11 @@ pub struct Server {
 const COMPACTION_LIMIT: Duration = Duration::from_secs(1800);
 
 fn ready(file: &Path) -> Result<Ready, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    serde_json::from_str(&text).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("--server-ready-file {}: {error}; is the server ready?", file.display()))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    serde_json::from_str(&text).map_err(|error| wrong(&error))
 }
 
 impl Server {
@@ -63,19 +66,14 @@ impl Server {
             None => format!("bench_{:016x}", runtime.random.next_u64()),
         };
         let name: TableName = name.parse().map_err(Failure::usage)?;
+        let descriptor = table(load, family, name.clone())?;
         let connection = Connection::builder(&address).runtime(runtime.clone()).open().await.map_err(|error| {
             let code = if error.kind() == ErrorKind::Invalid { 2 } else { 4 };
             Failure { code, message: error.to_string() }
         })?;
         let admin = connection.admin();
         if !admin.exists(&name).await? {
-            let family = FamilyDescriptor::new(family.to_owned())
-                .with("COMPRESSION", &load.compression)
-                .with("DATA_BLOCK_ENCODING", &load.encoding)
-                .with("BLOOMFILTER", &load.bloom);
-            let table = TableDescriptor::new(name.clone()).with_family(family);
-            table.validate()?;
-            admin.create_table(&table, &[]).await?;
+            admin.create_table(&descriptor, &[]).await?;
         }
         let table = connection.table(name);
         let (pid, temporary) = (ready.map(|ready| ready.pid), load.table.is_none());

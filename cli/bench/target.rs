@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::RowStream;
-use filesystem::local::LocalFilesystem;
 use filesystem::{Filesystem, LockOutcome, RootLock};
 use model::mutation::Mutation;
 use model::query::{Get, Scan};
 use model::region::RegionInfo;
-use model::schema::{FamilyDescriptor, TableDescriptor};
+use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
 use model::{Cell, ErrorKind};
 use runtime::Runtime;
 use runtime::task::Task;
@@ -23,6 +22,8 @@ use storage::wal::{Log, LogSettings};
 use super::flags::{Load, Settle};
 use super::server::Server;
 use crate::failure::Failure;
+use crate::memory;
+use crate::roots::open_folder;
 
 /// An operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -255,8 +256,26 @@ pub struct Engine {
 
 const TABLE_ID: &str = "0000000000000001";
 
+/// The bench's table, with one family as the flags say.
+///
+/// # Errors
+/// 2 if it cannot be had so.
+pub fn table(load: &Load, family: &str, name: TableName) -> Result<TableDescriptor, Failure> {
+    let family = FamilyDescriptor::new(family.to_owned())
+        .with("COMPRESSION", &load.compression)
+        .with("DATA_BLOCK_ENCODING", &load.encoding)
+        .with("BLOOMFILTER", &load.bloom);
+    let table = TableDescriptor::new(name).with_family(family);
+    table.validate().map_err(Failure::usage)?;
+    Ok(table)
+}
+
 impl Engine {
     async fn open(load: &Load, family: &str, runtime: &Runtime) -> Result<Engine, Failure> {
+        if load.memory < memory::BUDGET_MIN {
+            return Err(Failure::usage(format!("--memory: at least {}M is needed", memory::BUDGET_MIN >> 20)));
+        }
+        let table = table(load, family, "bench".parse()?)?;
         let (folder, temporary) = match &load.data {
             Some(folder) => (folder.clone(), None),
             None => {
@@ -265,18 +284,16 @@ impl Engine {
                 (folder.clone(), Some(Temporary(folder)))
             }
         };
-        let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(&folder, runtime.random.clone())?);
-        let lock = match fs.lock_root(&format!("bench, pid {}", std::process::id())).await? {
+        let shown = folder.display().to_string();
+        let fs: Arc<dyn Filesystem> = Arc::new(open_folder(folder, "--data", runtime)?);
+        let holder = format!("bench, pid {}", std::process::id());
+        let lock = match fs.lock_root(&holder).await.map_err(|error| Failure::from(error).within(&shown))? {
             LockOutcome::Locked(lock) => lock,
-            LockOutcome::Held(holder) => return Err(format!("{} is in use by {holder}", folder.display()).into()),
+            LockOutcome::Held(holder) => {
+                return Err(Failure::held(format!("{shown} is held by {holder}; a bench needs a folder of its own")));
+            }
         };
         let leadership = coordination::take_over(&fs, runtime, "bench").await?;
-        let family = FamilyDescriptor::new(family.to_owned())
-            .with("COMPRESSION", &load.compression)
-            .with("DATA_BLOCK_ENCODING", &load.encoding)
-            .with("BLOOMFILTER", &load.bloom);
-        let table = TableDescriptor::new("bench".parse()?).with_family(family);
-        table.validate()?;
         let info = RegionInfo::new(table.name.clone(), Default::default(), Default::default(), 1);
         let log = Log::create(fs.clone(), runtime.clone(), LogSettings::default(), runtime.random.next_u64()).await?;
         let cache = Arc::new(BlockCache::new(load.memory / 2));

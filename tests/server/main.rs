@@ -1,5 +1,6 @@
 //! The real binary, started as a user would start it.
 
+mod bench;
 mod fsck;
 mod readme;
 mod space;

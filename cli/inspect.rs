@@ -117,12 +117,16 @@ async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
         let progress = source.advance();
         settle(&mut source, progress).await?;
     }
+    if flags.row.is_none() {
+        file.check_extras().await?;
+    }
     if flags.row.is_none() && cells != file.entry_count() {
         return Err(
             format!("{}: {cells} cells found, the trailer says {}", target.display(), file.entry_count()).into()
         );
     }
-    if flags.stats {
+    let nothing_asked = !(flags.meta || flags.pairs || flags.check || flags.row.is_some());
+    if flags.stats || nothing_asked {
         writeln!(
             out,
             "file bytes: {size}\ncells: {cells}\nrows: {rows}\nkey bytes: {key_bytes}\nvalue bytes: {value_bytes}"

@@ -2,6 +2,7 @@
 
 mod bench;
 mod fsck;
+mod inspect;
 mod readme;
 mod space;
 mod start;

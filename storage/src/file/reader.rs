@@ -138,6 +138,10 @@ impl HFileReader {
         let trailer_bytes = tail.slice(tail.len() - TRAILER_LEN..);
         let version = u32::from_be_bytes(trailer_bytes[TRAILER_LEN - 4..].try_into().expect("four bytes"));
         let (major, minor) = (version & 0xff_ffff, version >> 24);
+        if !(1..=3).contains(&major) {
+            let why = "no HFile version stands at the end: this is no store file, or its end is lost";
+            return Err(parts.bad(size - 4, why));
+        }
         if major != 3 {
             return Err(parts.bad(size - 4, &format!("HFile major version {major}, only 3 can be read")));
         }
@@ -459,6 +463,18 @@ impl HFileReader {
             None => Ok(None),
             Some(entry) => Ok(Some(self.block(entry, BlockType::Meta).await?.body.clone())),
         }
+    }
+
+    /// Reads and verifies what a walk over the cells leaves out: the chunks of the bloom filters and the META blocks.
+    pub async fn check_extras(&self) -> Result<()> {
+        let chunks = [&self.bloom, &self.delete_bloom].into_iter().flatten().flat_map(|bloom| &bloom.chunks);
+        for chunk in chunks {
+            self.block(chunk, BlockType::BloomChunk).await?;
+        }
+        for entry in &self.meta_root {
+            self.block(entry, BlockType::Meta).await?;
+        }
+        Ok(())
     }
 
     async fn block(&self, entry: &IndexEntry, kind: BlockType) -> Result<Arc<CachedBlock>> {

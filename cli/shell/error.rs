@@ -47,8 +47,24 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Bytes of a message's beginning and of its end that are shown: it may hold what a file gave, of any length.
+const SHOWN: (usize, usize) = (2000, 1000);
+
+/// A message, without the middle of a very long one.
+pub fn elided(message: String) -> String {
+    if message.len() <= SHOWN.0 + SHOWN.1 {
+        return message;
+    }
+    let (head, tail) = (message.floor_char_boundary(SHOWN.0), message.ceil_char_boundary(message.len() - SHOWN.1));
+    format!("{} … {}", &message[..head], &message[tail..])
+}
+
 /// What is printed behind `ERROR: `. `subject` is the command's first argument.
 pub fn message(failure: &Failure, subject: &str) -> String {
+    elided(whole_message(failure, subject))
+}
+
+fn whole_message(failure: &Failure, subject: &str) -> String {
     let error = match failure {
         Failure::Says(message) => return message.clone(),
         Failure::Output(error) => return error.to_string(),

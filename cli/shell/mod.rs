@@ -25,7 +25,7 @@ mod words;
 mod writes;
 
 use std::cell::RefCell;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub struct Flags {
     #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
     pub connect: String,
     /// Longest time that one operation may take, with all its attempts; default 60s, and 10min for schema changes
-    #[arg(long, env = "FERROBASE_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "FERROBASE_TIMEOUT", value_name = "TIME", value_parser = crate::arguments::duration)]
     pub timeout: Option<Duration>,
     /// Commands to run; may be given several times
     #[arg(short, value_name = "TEXT", conflicts_with = "file")]
@@ -64,7 +64,7 @@ pub struct Flags {
 }
 
 /// Largest script that is read.
-const SCRIPT_MAX: u64 = 1 << 30;
+const SCRIPT_MAX: u64 = 256 << 20;
 
 /// What a session reads.
 enum Input {
@@ -143,11 +143,13 @@ fn run_input(
 fn input_of(flags: &Flags) -> Result<Input, Failure> {
     if let Some(file) = &flags.file {
         let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", file.display()));
-        let size = std::fs::metadata(file).map_err(|error| wrong(&error))?.len();
-        if size > SCRIPT_MAX {
-            return Err(wrong(&format!("a script may have {SCRIPT_MAX} bytes, not {size}")));
+        // What is no plain file tells no size.
+        let mut text = Vec::new();
+        let script = std::fs::File::open(file).map_err(|error| wrong(&error))?;
+        script.take(SCRIPT_MAX + 1).read_to_end(&mut text).map_err(|error| wrong(&error))?;
+        if text.len() as u64 > SCRIPT_MAX {
+            return Err(wrong(&format!("a script may have {SCRIPT_MAX} bytes; send more through a pipe")));
         }
-        let text = std::fs::read(file).map_err(|error| wrong(&error))?;
         return Ok(Input::Texts(vec![(format!("{}, ", file.display()), text)]));
     }
     if !flags.commands.is_empty() {

@@ -16,7 +16,7 @@ use runtime::clock::Clock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::context::Context;
-use super::error::{Failure, Result, message};
+use super::error::{Failure, Result, elided, message};
 use super::input::{Line, Lines, STATEMENT_MAX};
 use super::lexer::Place;
 use super::options::{Arguments, table_name};
@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
         while !rest.is_empty() {
             let parsed = match parse(rest, place, true, &Known) {
                 Ok(parsed) => parsed,
-                Err(error) => return End::Failed(format!("ERROR: {name}{error}"), 1),
+                Err(error) => return End::Failed(elided(format!("ERROR: {name}{error}")), 1),
             };
             if let Some(end) = self.run_parsed(&parsed, name).await {
                 return end;
@@ -161,10 +161,10 @@ impl<'a> Session<'a> {
                 Err(error) if error.incomplete && !last => return None,
                 Err(error) if self.interactive => {
                     buffer.clear();
-                    let said = self.context.printer.line(format!("\nERROR: {error}\n"));
+                    let said = self.context.printer.line(elided(format!("\nERROR: {error}\n")));
                     return said.and_then(|()| self.context.printer.flush()).err().map(output_ends);
                 }
-                Err(error) => return Some(End::Failed(format!("ERROR: {error}"), 1)),
+                Err(error) => return Some(End::Failed(elided(format!("ERROR: {error}")), 1)),
             }
         }
         None

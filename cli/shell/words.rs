@@ -426,8 +426,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     WORDS.iter().map(|word| word.name).chain(ALIASES.iter().map(|(alias, _)| *alias))
 }
 
+/// Longest name that is compared with others.
+const NAME_LEN_MAX: usize = 100;
+
 /// The name that is most like this one, if one is like it at all.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Nothing is like a name that is far longer than all that are known; to measure it takes time and memory.
+    if name.len() > NAME_LEN_MAX {
+        return None;
+    }
     let (distance, near) =
         known.map(|known| (strsim::damerau_levenshtein(name, known), known)).min_by_key(|(distance, _)| *distance)?;
     (distance <= 2.max(name.len() / 3)).then_some(near)

@@ -125,3 +125,29 @@ fn a_data_folder_says_where_its_server_is() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert_eq!(std::fs::read_dir(&elsewhere).expect("listed").count(), 0, "looking must not write");
 }
+
+#[test]
+fn a_word_of_megabytes_is_refused_soon_and_shown_in_short() {
+    let (data, server) = server();
+    let file = data.path().join("script.rb");
+    for (text, hint) in [
+        ("a".repeat(8 << 20), "unknown command"),
+        (format!("create 't', {}", "A".repeat(8 << 20)), "not known"),
+        (format!("scan 't', {{FILTER => \"{}\"}}", "(".repeat(8 << 20)), "a filter name is expected"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let begun = std::time::Instant::now();
+        let (exit, _, err) = shell(server.port, &flags(&[file.to_str().expect("UTF-8")]), b"");
+        assert!(exit == Some(1) && err.contains(hint), "{}", &err[..err.len().min(500)]);
+        assert!(err.len() < 20_000, "{} bytes are said", err.len());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_script_without_end_is_refused() {
+    let (_data, server) = server();
+    let (exit, out, err) = shell(server.port, &flags(&["/dev/zero"]), b"");
+    assert_eq!((exit, out.as_str()), (Some(2), ""), "{err}");
+    assert!(err.contains("/dev/zero") && err.contains("pipe"), "{err}");
+}

@@ -139,7 +139,7 @@ impl Answers {
         let most = self.rows.iter().max_by_key(|(_, times)| {
             times.values().filter_map(|fields| fields.get("Version")).collect::<BTreeSet<_>>().len()
         });
-        let (row, times) = most.map_or((String::new(), BTreeMap::new()), |(row, times)| (row.clone(), times.clone()));
+        let Some((row, times)) = most.map(|(row, times)| (row.clone(), times.clone())) else { return Vec::new() };
         let versions: Vec<String> = times.values().rev().filter_map(|fields| fields.get("Version").cloned()).collect();
         let mut questions = vec![
             Question {

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use crate::source::{Item, Position, Record, Source, open};
 
+/// Characters of a wrong header that are shown.
+const HEADER_SHOWN: usize = 300;
 const ACTUAL: &[&str] = &["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"];
 const COLUMNS: &[&str] = &[
     "year",
@@ -39,11 +41,13 @@ pub struct Flights {
 impl Flights {
     /// Opens the file and checks its header.
     pub fn open(path: &Path, position: &Position) -> io::Result<Flights> {
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open(path, position)?);
+        let mut reader = csv::ReaderBuilder::new().flexible(true).quoting(false).from_reader(open(path, position)?);
         let header = reader.byte_headers()?.clone();
         if !header.iter().eq(COLUMNS.iter().map(|name| name.as_bytes())) {
-            let found = String::from_utf8_lossy(header.as_slice()).into_owned();
-            return Err(io::Error::other(format!("{}: not flights.csv, its header is `{found}`", path.display())));
+            let found: Vec<_> = header.iter().take(COLUMNS.len()).map(String::from_utf8_lossy).collect();
+            let found: String = found.join(",").chars().take(HEADER_SHOWN).filter(|c| !c.is_control()).collect();
+            let wanted = COLUMNS.join(",");
+            return Err(io::Error::other(format!("not flights.csv: its header is `{found}`, `{wanted}` is needed")));
         }
         Ok(Flights { records: reader.into_byte_records() })
     }

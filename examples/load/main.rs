@@ -36,6 +36,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Rows of one request.
 const BATCH_ROWS: usize = 500;
+/// Endings of files that are unpacked on the way.
+const PACKED: [&str; 4] = ["gz", "lz4", "xz", "zip"];
 /// Requests on the way at a time.
 const BATCHES_MAX: usize = 4;
 
@@ -103,7 +105,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     let mut bytes = 0;
     for file in &files {
-        let told = |error| format!("{}: {error}", file.display());
+        let told = |error| told(file, error);
         bytes += std::fs::metadata(file).map_err(told)?.len();
         sources.push(match &arguments.what {
             What::Packages { .. } => Box::new(packages::Packages::open(file, &position).map_err(told)?),
@@ -130,7 +132,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let mut sent = FuturesUnordered::new();
     let (mut batch, mut cells, mut records) = (Vec::with_capacity(BATCH_ROWS), 0u64, 0u64);
     for (source, file) in sources.iter_mut().zip(&files) {
-        while let Some(item) = source.next().map_err(|error| format!("{}: {error}", file.display()))? {
+        while let Some(item) = source.next().map_err(|error| told(file, error))? {
             match item {
                 Item::Bad { line, why, text } => rejects.add(file, line, &why, &text)?,
                 Item::Record(record) => {
@@ -159,6 +161,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         let mut increment = Mutation::new(MutationKind::Increment, name.clone());
         increment.cells.push(Cell::put(name.as_bytes(), b"c", b"count", LATEST_TIMESTAMP, &count.to_be_bytes())?);
         counts.mutate(increment).await?;
+    }
+    if records == 0 {
+        eprintln!("load: there are no records in what was read");
     }
     println!(
         "{records} records, {} rows, {cells} cells in {took:.1} s: {:.0} rows/s, {:.0} cells/s; {} rejected",
@@ -191,6 +196,16 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         }
         _ => ExitCode::FAILURE,
     })
+}
+
+/// What is wrong with a file.
+fn told(file: &std::path::Path, error: std::io::Error) -> String {
+    let packed = file.extension().and_then(|ending| ending.to_str()).filter(|ending| PACKED.contains(ending));
+    let hint = match (packed, error.raw_os_error()) {
+        (Some(ending), None) => format!("; is it a whole .{ending} file?"),
+        _ => String::new(),
+    };
+    format!("{}: {error}{hint}", file.display())
 }
 
 async fn create(

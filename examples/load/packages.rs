@@ -6,6 +6,8 @@
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
+use model::cell::ROW_LEN_MAX;
+
 use crate::source::{Item, Position, Record, Source, open};
 
 const IDENTITY: &[&str] = &[
@@ -93,6 +95,9 @@ impl Packages {
             found.filter(|value| !value.is_empty()).ok_or_else(|| format!("no field {wanted}"))
         };
         let row = format!("{}/{}", field("Package")?, field("Architecture")?);
+        if row.len() > ROW_LEN_MAX {
+            return Err(format!("a name of {} bytes is too long for a row", row.len()));
+        }
         field("Version")?;
         let counter = field("Section").unwrap_or_else(|_| "unknown".to_owned());
         let cells = fields
@@ -154,5 +159,13 @@ mod tests {
         let Some(Item::Record(last)) = source.next().expect("read") else { panic!("a record") };
         assert_eq!((last.row.as_str(), last.counter.as_str()), ("z/all", "games"));
         assert!(source.next().expect("read").is_none());
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_row_is_rejected() {
+        let text = format!("Package: {}\nVersion: 1\nArchitecture: all\n", "a".repeat(ROW_LEN_MAX));
+        let mut source = Packages { lines: Box::new(io::Cursor::new(text)), line: 0, timestamp: 5 };
+        let Some(Item::Bad { why, .. }) = source.next().expect("read") else { panic!("rejected") };
+        assert!(why.contains("too long"), "{why}");
     }
 }

@@ -57,8 +57,49 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// Longest line that is believed, in bytes; a file that is no text may have none that ends.
+const LINE_LEN_MAX: usize = 64 << 20;
+
+/// Refuses lines without end.
+struct ShortLines<R> {
+    inner: R,
+    /// Bytes of the line so far.
+    len: usize,
+}
+
+impl<R: BufRead> BufRead for ShortLines<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.len > LINE_LEN_MAX {
+            return Err(io::Error::other(format!("a line is longer than {} MiB: this is no text", LINE_LEN_MAX >> 20)));
+        }
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, taken: usize) {
+        // What is taken was filled before, so that this reads nothing.
+        let buffer = self.inner.fill_buf().map_or(&[][..], |buffer| &buffer[..taken.min(buffer.len())]);
+        self.len = match buffer.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => buffer.len() - end - 1,
+            None => self.len + buffer.len(),
+        };
+        self.inner.consume(taken);
+    }
+}
+
+impl<R: BufRead> Read for ShortLines<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = self.fill_buf()?.read(out)?;
+        self.consume(len);
+        Ok(len)
+    }
+}
+
 /// Opens a file that may be compressed; its name's ending tells how.
 pub fn open(path: &Path, position: &Position) -> io::Result<Box<dyn BufRead + Send>> {
+    Ok(Box::new(ShortLines { inner: unpacked(path, position)?, len: 0 }))
+}
+
+fn unpacked(path: &Path, position: &Position) -> io::Result<Box<dyn BufRead + Send>> {
     let file = File::open(path)?;
     let raw = BufReader::new(Counted { inner: file, position: position.clone() });
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
@@ -82,4 +123,19 @@ fn unzip(path: &Path, position: &Position) -> io::Result<Box<dyn BufRead + Send>
     }
     position.fetch_add(std::fs::metadata(path)?.len(), Ordering::Relaxed);
     Ok(Box::new(io::Cursor::new(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_end_is_refused_and_short_ones_are_not() {
+        let mut endless = ShortLines { inner: BufReader::new(io::repeat(0)), len: 0 };
+        let refused = endless.read_until(b'\n', &mut Vec::new()).expect_err("no line ends").to_string();
+        assert!(refused.contains("no text"), "{refused}");
+        let text = "a line\n".repeat(LINE_LEN_MAX / 6);
+        let short = ShortLines { inner: BufReader::new(text.as_bytes()), len: 0 };
+        assert_eq!(short.lines().map(|line| line.expect("short").len()).sum::<usize>(), LINE_LEN_MAX / 6 * 6);
+    }
 }

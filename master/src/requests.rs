@@ -8,6 +8,7 @@ use model::ErrorKind;
 use model::cell::ROW_LEN_MAX;
 use model::region::RegionInfo;
 use model::schema::{DEFAULT_NAMESPACE, FamilyDescriptor, Namespace, SYSTEM_NAMESPACE, TableDescriptor, TableName};
+use protocol::meta::{self, RegionRow};
 use protocol::service::RpcError;
 
 use crate::head::{HeadState, TableHead, cut};
@@ -135,7 +136,8 @@ impl Master {
     /// A table that exists and can be read.
     pub(crate) fn existing(&self, name: &TableName) -> Result<std::sync::Arc<Table>> {
         if let Some(why) = self.tables.why_broken(name) {
-            return Err(RpcError::new(ErrorKind::Corrupt, why));
+            let advice = "restore it while the server is stopped, or drop the table";
+            return Err(RpcError::new(ErrorKind::Corrupt, format!("{why}; {advice}")));
         }
         self.tables.get(name).ok_or_else(|| table_not_found(name))
     }
@@ -194,11 +196,39 @@ impl Master {
         if name.is_meta() {
             return Err(enabled_still(&name));
         }
-        self.on_table(name, origin, |table| match table.head.state {
-            HeadState::Enabled => Err(enabled_still(table.head.name())),
-            _ => Ok(Record::new(Kind::DeleteTable)),
+        self.submit(table_key(&name), origin.nonce, origin.timeout, move |master| async move {
+            if master.tables.why_broken(&name).is_some() {
+                return master.plan_to_delete_broken(&name).await;
+            }
+            let table = master.existing(&name)?;
+            match table.head.state {
+                HeadState::Enabled => Err(enabled_still(&name).into()),
+                _ => {
+                    let (table_id, before) = (table.id.clone(), Some(table.head.clone()));
+                    Ok(Record { table_id, before, ..Record::new(Kind::DeleteTable) })
+                }
+            }
         })
         .await
+    }
+
+    /// Of a table without a readable head, META tells the regions.
+    async fn plan_to_delete_broken(&self, name: &TableName) -> crate::error::Result<Record> {
+        let table_id = self.tables.catalog().tables.get(name).cloned().ok_or_else(|| table_not_found(name))?;
+        if !self.tables.is_head_lost(&table_id).await? {
+            // It is another table's, or was restored just now: the next start tells.
+            self.existing(name)?;
+        }
+        let mut regions = Vec::new();
+        self.host
+            .scan_meta(&meta::table_scan(name), |page| {
+                let rows = page.iter().filter_map(|cells| RegionRow::from_cells(cells).ok().flatten());
+                regions.extend(rows.map(|row| row.info).filter(|info| info.table == *name));
+            })
+            .await?;
+        // The state of a head that need not be whole.
+        let before = TableHead { regions, ..TableHead::dropped(name.clone()) };
+        Ok(Record { table_id, before: Some(before), ..Record::new(Kind::DeleteTable) })
     }
 
     /// Empties a table and puts it in service.

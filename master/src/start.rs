@@ -113,7 +113,9 @@ impl Master {
             .all()
             .into_iter()
             .filter(|table| table.head.state == HeadState::Enabled && !busy.contains(table.head.name()));
-        let all = served.flat_map(|table| openings(&table.id, &table.head.descriptor, &table.head.regions)).collect();
+        let all: Vec<_> =
+            served.flat_map(|table| openings(&table.id, &table.head.descriptor, &table.head.regions)).collect();
+        let infos: Vec<RegionInfo> = all.iter().map(|opening| opening.info.clone()).collect();
         match master.open_regions(all).await {
             Ok(failed) => {
                 for (info, error) in failed {
@@ -122,6 +124,15 @@ impl Master {
             }
             Err(error) if master.is_end(&error) => return Err(error),
             Err(error) => tracing::error!(%error, "not all regions are open; tried again from time to time"),
+        }
+        // Where an earlier server had them nobody answers any more.
+        let unserved: Vec<Mutation> = {
+            let open = master.open.lock();
+            let is_closed = |info: &&RegionInfo| !open.contains_key(&info.encoded_name());
+            infos.iter().filter(is_closed).map(|info| meta::closed_put(info, master.meta_timestamp())).collect()
+        };
+        if let Err(error) = master.host.write_meta(&unserved).await {
+            tracing::warn!(%error, "META still names an earlier server for regions that do not open");
         }
         master.watch();
         Ok(master)
@@ -190,16 +201,26 @@ impl Master {
         for (row, cells) in rows {
             let table =
                 String::from_utf8_lossy(row.split(|byte| *byte == b',').next().unwrap_or_default()).into_owned();
-            let kept = table
-                .parse::<TableName>()
-                .is_ok_and(|name| busy.contains(&name) || self.tables.why_broken(&name).is_some());
-            if !kept {
+            let name = table.parse::<TableName>().ok();
+            if let Some(name) = name.as_ref().filter(|name| self.tables.why_broken(name).is_some()) {
+                mending.extend(self.mend_broken(name, &row, &cells));
+            } else if !name.is_some_and(|name| busy.contains(&name)) {
                 tracing::warn!(row = %row.escape_ascii(), "META loses a row that no table has");
                 mending.push(forget_row(&cells, self.meta_timestamp())?);
             }
         }
         self.host.write_meta(&mending).await?;
         Ok(())
+    }
+
+    /// A table whose head cannot be read is out of service, whatever it was before; its rows say what it had.
+    fn mend_broken(&self, name: &TableName, row: &Bytes, cells: &[Cell]) -> Option<Mutation> {
+        if **row == *name.to_string().as_bytes() {
+            let disabled = matches!(meta::table_state_from(cells), Ok(Some(TableState::Disabled)));
+            return (!disabled).then(|| meta::table_state_put(name, TableState::Disabled, self.meta_timestamp()));
+        }
+        let said = RegionRow::from_cells(cells).ok().flatten().filter(|row| row.state != meta::CLOSED)?;
+        Some(meta::closed_put(&said.info, self.meta_timestamp()))
     }
 
     /// Takes a table's rows out of `rows`; what they should say is added to `mending`.

@@ -21,7 +21,7 @@ use protocol::meta::TableState;
 use protocol::service::RpcError;
 
 use crate::error::{MasterError, Result};
-use crate::head::{HeadState, TableHead};
+use crate::head::{self, HeadState, TableHead};
 use crate::master::Master;
 use crate::procedure::{Kind, Record};
 use crate::refusal::{enabled_still, namespace_not_empty, namespace_not_found, table_exists, table_not_found};
@@ -154,6 +154,10 @@ impl Master {
 
     /// Writes the stub that says a table is gone for ever.
     async fn drop_head(&self, record: &Record, head: &TableHead) -> Result<()> {
+        if self.tables.is_head_lost(&record.table_id).await? {
+            // A damaged one cannot be swapped.
+            self.ctx.fs.delete_register(&head::path(&record.table_id)).await?;
+        }
         let stub = TableHead::dropped(head.name().clone());
         self.tables.change_head(&record.table_id, |now| Ok((now != Some(&stub)).then(|| stub.clone()))).await.map(drop)
     }
@@ -178,6 +182,8 @@ impl Master {
         let before = plan(record, &record.before)?;
         let (table, id) = (before.name(), record.table_id.as_str());
         match record.step {
+            // Without a head it was never in service, and its families are not known.
+            0 if self.tables.is_head_lost(id).await? => self.check_retirable(id, &before.regions).await?,
             0 => self.close_out_of_service(record, before).await?,
             1 => self.retire_regions(id, first(&before.regions)).await?,
             2 => {

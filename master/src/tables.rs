@@ -164,6 +164,15 @@ impl Tables {
         Ok(Some((stored, head)))
     }
 
+    /// Whether a table's head is missing or damaged.
+    pub async fn is_head_lost(&self, id: &str) -> Result<bool> {
+        match self.read_head(id).await {
+            Ok(head) => Ok(head.is_none()),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Swaps a head for what `change` makes of the one that stands; `None` leaves it. Answers what stands then, and
     /// makes it known if the catalog lists the table.
     pub async fn change_head(
@@ -206,6 +215,7 @@ impl Tables {
 
     /// Forgets a table that the catalog does not list any more.
     pub fn forget(&self, name: &TableName, id: &str) {
+        self.broken.write().remove(name);
         let mut tables = self.tables.write();
         if tables.get(name).is_some_and(|table| table.id == id) {
             tables.remove(name);

@@ -315,6 +315,55 @@ async fn a_damaged_head_leaves_its_table_out_and_the_others_served() {
 
     let cluster = Cluster::start(Arc::new(open())).await;
     assert_eq!(rows(&cluster.table("sound").await).await, [("a".to_owned(), "1".to_owned())]);
-    let error = cluster.admin().await.disable_table(&name("bad")).await.expect_err("damaged");
+    let admin = cluster.admin().await;
+    let error = admin.disable_table(&name("bad")).await.expect_err("damaged");
     assert!(error.to_string().contains("damaged") || error.to_string().contains("checksum"), "{error}");
+    // Out of service, and nobody is sent to the server of an earlier life.
+    assert!(!admin.is_enabled(&name("bad")).await.expect("a state"));
+    assert_eq!(states(&cluster, "bad").await, ["CLOSED"]);
+
+    admin.delete_table(&name("bad")).await.expect("dropped");
+    let files = folder.path().join("data/default/bad");
+    assert!(walk(&files).is_empty(), "{:?}", walk(&files));
+    admin.create_table(&described("bad"), &[]).await.expect("the name is free");
+    cluster.table("bad").await.mutate(put("b", "2")).await.expect("put");
+    cluster.close().await;
+    let cluster = Cluster::start(Arc::new(open())).await;
+    assert_eq!(rows(&cluster.table("bad").await).await, [("b".to_owned(), "2".to_owned())]);
+    assert_eq!(rows(&cluster.table("sound").await).await, [("a".to_owned(), "1".to_owned())]);
+}
+
+/// A region without its manifest stops nobody, and META sends nobody to a server that has gone.
+#[tokio::test]
+async fn a_region_that_does_not_open_is_closed_in_meta() {
+    let folder = tempfile::tempdir().expect("folder");
+    let open = || LocalFilesystem::open(folder.path(), runtime::Runtime::system().random.clone()).expect("opens");
+    let cluster = Cluster::start(Arc::new(open())).await;
+    let admin = cluster.admin().await;
+    admin.create_table(&described("t"), &["m".into()]).await.expect("create");
+    assert_eq!(states(&cluster, "t").await, ["OPEN", "OPEN"]);
+    let regions = admin.regions(&name("t")).await.expect("regions");
+    let lost = regions[0].info.encoded_name();
+    cluster.close().await;
+    let tables = std::fs::read_dir(folder.path().join("ferrobase/table")).expect("listed");
+    let manifest = tables.map(|table| table.expect("entry").path().join(&lost)).find(|path| path.exists());
+    std::fs::remove_dir_all(manifest.expect("a manifest")).expect("removed");
+    let cluster = Cluster::start(Arc::new(open())).await;
+    assert_eq!(states(&cluster, "t").await, ["CLOSED", "OPEN"]);
+}
+
+/// What META says of a table's regions.
+async fn states(cluster: &Cluster, table: &str) -> Vec<String> {
+    let mut found = cluster.table("hbase:meta").await.scan(protocol::meta::table_scan(&name(table)));
+    let mut states = Vec::new();
+    while let Some(row) = found.next_row().await.expect("META answers") {
+        states.extend(protocol::meta::RegionRow::from_cells(&row.cells).expect("a row").map(|row| row.state));
+    }
+    states
+}
+
+/// All files below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("entry").path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }

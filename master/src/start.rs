@@ -198,29 +198,31 @@ impl Master {
         for table in self.tables.all().iter().filter(|table| !busy.contains(table.head.name())) {
             self.mend_table(table, &mut rows, &mut mending);
         }
+        // A table whose head cannot be read is out of service, whatever it was before.
+        for name in self.tables.broken().iter().filter(|name| !busy.contains(name)) {
+            let said = rows.remove(name.to_string().as_bytes()).map(|cells| meta::table_state_from(&cells));
+            if !matches!(said, Some(Ok(Some(TableState::Disabled)))) {
+                mending.push(meta::table_state_put(name, TableState::Disabled, self.meta_timestamp()));
+            }
+        }
         for (row, cells) in rows {
             let table =
                 String::from_utf8_lossy(row.split(|byte| *byte == b',').next().unwrap_or_default()).into_owned();
             let name = table.parse::<TableName>().ok();
-            if let Some(name) = name.as_ref().filter(|name| self.tables.why_broken(name).is_some()) {
-                mending.extend(self.mend_broken(name, &row, &cells));
-            } else if !name.is_some_and(|name| busy.contains(&name)) {
+            if name.as_ref().is_some_and(|name| busy.contains(name)) {
+                continue;
+            }
+            if name.is_some_and(|name| self.tables.why_broken(&name).is_some()) {
+                // Its rows say which regions it had.
+                let said = RegionRow::from_cells(&cells).ok().flatten().filter(|row| row.state != meta::CLOSED);
+                mending.extend(said.map(|row| meta::closed_put(&row.info, self.meta_timestamp())));
+            } else {
                 tracing::warn!(row = %row.escape_ascii(), "META loses a row that no table has");
                 mending.push(forget_row(&cells, self.meta_timestamp())?);
             }
         }
         self.host.write_meta(&mending).await?;
         Ok(())
-    }
-
-    /// A table whose head cannot be read is out of service, whatever it was before; its rows say what it had.
-    fn mend_broken(&self, name: &TableName, row: &Bytes, cells: &[Cell]) -> Option<Mutation> {
-        if **row == *name.to_string().as_bytes() {
-            let disabled = matches!(meta::table_state_from(cells), Ok(Some(TableState::Disabled)));
-            return (!disabled).then(|| meta::table_state_put(name, TableState::Disabled, self.meta_timestamp()));
-        }
-        let said = RegionRow::from_cells(cells).ok().flatten().filter(|row| row.state != meta::CLOSED)?;
-        Some(meta::closed_put(&said.info, self.meta_timestamp()))
     }
 
     /// Takes a table's rows out of `rows`; what they should say is added to `mending`.

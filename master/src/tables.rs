@@ -106,6 +106,11 @@ impl Tables {
         tables.values().filter(|table| table.head.state != HeadState::Dropped).cloned().collect()
     }
 
+    /// Listed tables that are unknown here.
+    pub fn broken(&self) -> Vec<TableName> {
+        self.broken.read().keys().cloned().collect()
+    }
+
     /// Why a listed table is unknown here.
     pub fn why_broken(&self, name: &TableName) -> Option<String> {
         self.broken.read().get(name).cloned()

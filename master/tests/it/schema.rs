@@ -333,6 +333,22 @@ async fn a_damaged_head_leaves_its_table_out_and_the_others_served() {
     assert_eq!(rows(&cluster.table("sound").await).await, [("a".to_owned(), "1".to_owned())]);
 }
 
+/// A root copied in part: the registers of all tables are missing, META's too.
+#[tokio::test]
+async fn a_table_of_which_only_the_name_is_left_can_be_dropped() {
+    let folder = tempfile::tempdir().expect("folder");
+    let open = || LocalFilesystem::open(folder.path(), runtime::Runtime::system().random.clone()).expect("opens");
+    let cluster = Cluster::start(Arc::new(open())).await;
+    cluster.admin().await.create_table(&described("t"), &[]).await.expect("create");
+    cluster.close().await;
+    std::fs::remove_dir_all(folder.path().join("ferrobase/table")).expect("removed");
+    let cluster = Cluster::start(Arc::new(open())).await;
+    let admin = cluster.admin().await;
+    assert!(!admin.is_enabled(&name("t")).await.expect("a state"));
+    admin.delete_table(&name("t")).await.expect("dropped");
+    admin.create_table(&described("t"), &[]).await.expect("the name is free");
+}
+
 /// A region without its manifest stops nobody, and META sends nobody to a server that has gone.
 #[tokio::test]
 async fn a_region_that_does_not_open_is_closed_in_meta() {

@@ -133,7 +133,7 @@ fn a_word_of_megabytes_is_refused_soon_and_shown_in_short() {
     for (text, hint) in [
         ("a".repeat(8 << 20), "unknown command"),
         (format!("create 't', {}", "A".repeat(8 << 20)), "not known"),
-        (format!("scan 't', {{FILTER => \"{}\"}}", "(".repeat(8 << 20)), "a filter name is expected"),
+        (format!("scan 't', {{FILTER => \"{}\"}}", "(".repeat(8 << 20)), "nested"),
     ] {
         std::fs::write(&file, text).expect("written");
         let begun = std::time::Instant::now();

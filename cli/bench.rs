@@ -100,16 +100,16 @@ impl Stop {
                     _ = interrupt.recv() => 130,
                     _ = terminate.recv() => 143,
                 };
-                if self.now.swap(true, Ordering::Relaxed) && self.code.load(Ordering::Relaxed) != 0 {
+                if self.code.swap(code, Ordering::AcqRel) != 0 {
                     std::process::exit(code.into());
                 }
-                self.code.store(code, Ordering::Relaxed);
+                self.now.store(true, Ordering::Release);
             }
         })
     }
 
     fn check(&self) -> Result<(), Failure> {
-        match self.code.load(Ordering::Relaxed) {
+        match self.code.load(Ordering::Acquire) {
             0 => Ok(()),
             code => Err(Failure { code, message: "stopped by a signal".to_owned() }),
         }
@@ -292,7 +292,7 @@ impl Worker {
         // Workers of a paced load start one after the other.
         let mut due = shared.begin + interval.unwrap_or_default().mul_f64(id as f64 / shared.threads as f64);
         for turn in 1.. {
-            if shared.stop.now.load(Ordering::Relaxed) {
+            if shared.stop.now.load(Ordering::Acquire) {
                 break;
             }
             let mut start = shared.runtime.clock.monotonic();

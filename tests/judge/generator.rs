@@ -14,7 +14,8 @@
 //!   markers of families stand there), and a read of
 //!   other columns misses a family delete behind a newer cell of the column without a name if a block ends there: its files get one block.
 //!   A scan that names columns asks its filter about the start row, though there is no such row, if the first file has no family markers: then
-//!   `WhileMatchFilter` may end the scan before it has begun.
+//!   `WhileMatchFilter` may end the scan before it has begun. One that leaves out a file for its times does not ask about rows that have cells there
+//!   alone: then `WhileMatchFilter` may go on.
 //!   A component comparator over what is shorter than it compares with whatever bytes lie behind: it is asked of long enough parts alone.
 
 use bytes::Bytes;
@@ -98,7 +99,8 @@ struct Author {
     named: bool,
     /// Whether a raw scan is being written: its filter sees markers, which have no values.
     raw: bool,
-    /// Whether a scan is being written that names columns: its filter may be asked about the start row, though no such row exists.
+    /// Whether a scan is being written that names columns: its filter may be asked about the start row, though no such row exists; or one that may
+    /// leave out files for their times: its filter is not asked about rows of which only those have cells.
     unreal: bool,
     /// Whether reads have time ranges.
     ranges: bool,
@@ -440,7 +442,9 @@ impl Author {
             let (family, range) = (self.family(), self.time_range());
             selection.family_time_ranges.insert(family, range);
         }
-        self.unreal = self.unreal && selection.columns.values().any(Option::is_some);
+        let expires = self.families.iter().any(|family| family.attributes.contains_key("TTL"));
+        let timed = !selection.time_range.is_all() || !selection.family_time_ranges.is_empty();
+        self.unreal = self.unreal && (expires || timed || selection.columns.values().any(Option::is_some));
         self.named = self.families.iter().any(|family| {
             family.new_version_behavior() && matches!(selection.columns.get(&family.name), Some(Some(_)))
         });

@@ -70,23 +70,28 @@ mod erased {
     }
 }
 
+/// One plain HTTP request; the answer's body if it says 200.
+pub(crate) async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| io::Error::other("no answer"))?;
+    let good = head.split(' ').nth(1) == Some("200");
+    if good { Ok(body.to_owned()) } else { Err(io::Error::other(body.to_owned())) }
+}
+
 /// Rules a server in another process.
 #[derive(Clone, Copy, Debug)]
 pub struct Control(pub SocketAddr);
 
 impl Control {
     async fn call(self, verb: &str, body: &str) -> io::Result<String> {
-        let mut stream = tokio::net::TcpStream::connect(self.0).await?;
-        let length = body.len();
-        let head = format!(
-            "POST /-fixture/{verb} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(body.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| io::Error::other("no answer"))?;
-        if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(io::Error::other(body.to_owned())) }
+        exchange(self.0, "POST", &format!("/-fixture/{verb}"), body).await
     }
 
     async fn number(self, verb: &str) -> io::Result<usize> {

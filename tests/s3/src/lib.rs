@@ -5,6 +5,7 @@
 
 mod control;
 mod door;
+mod moto;
 mod plan;
 mod store;
 mod token;
@@ -17,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use control::{Control, Process};
+pub use moto::Moto;
 pub use plan::{Entry, Fault, Rule};
 
 /// The key that is always known.

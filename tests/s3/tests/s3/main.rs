@@ -6,3 +6,4 @@ mod credentials;
 mod process;
 mod refusals;
 mod rig;
+mod second_opinion;

@@ -174,6 +174,7 @@ impl Credentials {
                 role: role.clone(),
                 region: region.to_owned(),
                 requests: requests.clone(),
+                clock: runtime.clock.clone(),
             }),
             Credentials::AssumeRole { source, role } => Box::new(sts::TokenService {
                 client: super::wire::connect(allow_http, 1).map_err(|error| error.to_string())?,
@@ -181,6 +182,7 @@ impl Credentials {
                 role: role.clone(),
                 region: region.to_owned(),
                 requests: requests.clone(),
+                clock: runtime.clock.clone(),
             }),
             Credentials::Container { .. } | Credentials::Instance { .. } => {
                 let provider = Machine { settings: self.clone(), chain: parking_lot::Mutex::new(None) };
@@ -371,6 +373,7 @@ impl Source for ProfileSource {
                     role: role.clone(),
                     region: self.region.clone(),
                     requests: self.requests.clone(),
+                    clock: self.runtime.clock.clone(),
                 };
                 service.fetch().await
             }
@@ -381,6 +384,7 @@ impl Source for ProfileSource {
                     role: role.clone(),
                     region: self.region.clone(),
                     requests: self.requests.clone(),
+                    clock: self.runtime.clock.clone(),
                 };
                 service.fetch().await
             }

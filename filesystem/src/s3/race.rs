@@ -53,7 +53,7 @@ pub(super) async fn check(store: &Store) -> Result<()> {
 fn lies(store: &Store, path: &str) -> crate::Error {
     let message = format!(
         "the store at {} ignores the conditions of conditional puts (If-None-Match, If-Match): two writers would both win, \
-         so it cannot be used. Use a store that honours them: Amazon S3, MinIO and others do; see docs/",
+         so it cannot be used. Use a store that honours them: Amazon S3, MinIO and others do; see docs/S3.md",
         store.wire.base
     );
     crate::Error::new(ErrorKind::Invalid, path, message)

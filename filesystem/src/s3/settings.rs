@@ -69,8 +69,8 @@ pub struct S3Settings {
     /// Longest time of one operation, all tries and pauses included. Longer rides out longer outages; shorter says sooner
     /// that something is wrong.
     pub deadline: Duration,
-    /// Longest time of one try of a small request; a millisecond more per KiB sent or asked for. Shorter finds a lost answer
-    /// sooner and may give up a slow one.
+    /// Longest silence in one try: until the answer begins, and then until more of it comes; a millisecond more per KiB sent.
+    /// Shorter finds a lost answer sooner and may give up a slow one.
     pub try_limit: Duration,
     /// First pause between tries; later ones are longer.
     pub pause: Duration,

@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpClient, HttpRequest};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use runtime::clock::Clock;
 use serde::Deserialize;
 
 use super::credentials::{Fetched, Provider, Role, Source};
 use super::requests::{Kind, Requests};
-use super::wire::receive;
+use super::wire::{Wait, receive};
 
 /// What shows that the role may be taken.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct TokenService {
     pub(super) role: Role,
     pub(super) region: String,
     pub(super) requests: Arc<Requests>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +58,8 @@ struct Keys {
 
 /// Longest answer read.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// Longest silence; the operation that needs the credentials asks again.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl Source for TokenService {
@@ -97,7 +102,8 @@ impl Source for TokenService {
             let authorizer = AwsAuthorizer::new(credential, "sts", &self.region);
             authorizer.try_authorize(&mut request, None).map_err(|error| failed(&error))?;
         }
-        let received = receive(&self.client, &self.requests, Kind::Token, request, ANSWER_BYTES_MAX).await;
+        let wait = Wait { clock: &*self.clock, patience: PATIENCE };
+        let received = receive(&self.client, &self.requests, Kind::Token, request, ANSWER_BYTES_MAX, wait).await;
         if let (Err(fault), Proof::Credentials(provider), Some(used)) = (&received, &self.proof, &signer)
             && fault.meaning() == super::fault::Meaning::Expired
         {

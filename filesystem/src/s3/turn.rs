@@ -81,9 +81,9 @@ impl<'a> Turn<'a> {
     /// One try.
     pub(super) async fn once(&mut self, ask: &Ask) -> std::result::Result<Answer, Fault> {
         let left = self.until.saturating_sub(self.store.runtime.clock.monotonic());
-        let bytes = if ask.body.is_empty() { ask.limit.min(64 << 20) } else { ask.body.len() };
-        let whole = self.store.settings.try_limit + Duration::from_millis((bytes >> 10) as u64);
-        self.store.wire.once(ask, whole.min(left)).await
+        // What is sent takes its time before the first byte of an answer.
+        let sending = Duration::from_millis((ask.body.len() >> 10) as u64);
+        self.store.wire.once(ask, left, self.store.settings.try_limit + sending).await
     }
 
     /// Notes that a try may have happened, if the fault says so.

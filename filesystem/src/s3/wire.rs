@@ -139,11 +139,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Sends one request and reads its answer, at most so long.
-    pub(super) async fn once(&self, ask: &Ask, limit: Duration) -> Result<Answer, Fault> {
+    /// Sends one request and reads its answer, in `limit` altogether and never waiting for longer than `patience`.
+    pub(super) async fn once(&self, ask: &Ask, limit: Duration, patience: Duration) -> Result<Answer, Fault> {
         let sent = within(&*self.clock, limit, async {
             let credential = self.credentials.get().await.map_err(Fault::Credentials)?;
-            let answer = self.exchange(ask, &credential).await;
+            let answer = self.exchange(ask, &credential, patience).await;
             if let Err(fault) = &answer
                 && fault.meaning() == super::fault::Meaning::Expired
             {
@@ -162,7 +162,12 @@ impl Wire {
         answer
     }
 
-    async fn exchange(&self, ask: &Ask, credential: &object_store::aws::AwsCredential) -> Result<Answer, Fault> {
+    async fn exchange(
+        &self,
+        ask: &Ask,
+        credential: &object_store::aws::AwsCredential,
+        patience: Duration,
+    ) -> Result<Answer, Fault> {
         let mut url = format!("{}/{}", self.base, utf8_percent_encode(&ask.key, KEY));
         for (i, (name, value)) in ask.query.iter().enumerate() {
             url += if i == 0 { "?" } else { "&" };
@@ -180,7 +185,22 @@ impl Wire {
             .try_authorize(&mut request, None)
             .map_err(|error| wrong(&error))?;
         self.requests.bytes_sent.fetch_add(ask.body.len() as u64, Ordering::Relaxed);
-        receive(&self.client, &self.requests, ask.kind, request, ask.limit).await
+        let wait = Wait { clock: &*self.clock, patience };
+        receive(&self.client, &self.requests, ask.kind, request, ask.limit, wait).await
+    }
+}
+
+/// How long to wait for the beginning of an answer, and then for each piece of it.
+#[derive(Clone, Copy)]
+pub(super) struct Wait<'a> {
+    pub(super) clock: &'a dyn Clock,
+    pub(super) patience: Duration,
+}
+
+impl Wait<'_> {
+    async fn wait<T>(self, future: impl Future<Output = T>) -> Result<T, Fault> {
+        let silence = || Fault::Unanswered(format!("nothing within {:?}", self.patience));
+        within(self.clock, self.patience, future).await.ok_or_else(silence)
     }
 }
 
@@ -191,6 +211,7 @@ pub(super) async fn receive(
     kind: Kind,
     request: HttpRequest,
     limit: usize,
+    wait: Wait<'_>,
 ) -> Result<Answer, Fault> {
     requests.count(kind);
     let lost = |error: object_store::client::HttpError| match error.kind() {
@@ -198,14 +219,14 @@ pub(super) async fn receive(
         _ => Fault::Unanswered(chain(&error)),
     };
     let head = *request.method() == Method::HEAD;
-    let response = client.execute(request).await.map_err(lost)?;
+    let response = wait.wait(client.execute(request)).await?.map_err(lost)?;
     let (parts, body) = response.into_parts();
     let status = parts.status.as_u16();
     let good = (200..300).contains(&status);
     let limit = if good { limit } else { ERROR_BYTES_MAX };
     let mut data = BytesMut::new();
     let mut stream = body.bytes_stream();
-    while let Some(piece) = stream.next().await {
+    while let Some(piece) = wait.wait(stream.next()).await? {
         let piece = match piece {
             Ok(piece) => piece,
             // The status says enough.

@@ -153,6 +153,12 @@ async fn handle(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
         let (status, text) = crate::control::answer(&state, verb, request.body()).await;
         return Ok(plain(status, text.into()));
     }
+    if let Some(path) = request.uri().path().strip_prefix("/latest/") {
+        return Ok(state
+            .keys
+            .metadata(path)
+            .map_or_else(|code| error_answer(404, code, "none"), |text| plain(200, text.into())));
+    }
     let mut entry = classify(&request);
     let rule = {
         let mut rules = state.rules.lock();

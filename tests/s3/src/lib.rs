@@ -1,7 +1,8 @@
 //! An S3 server for tests: honest about conditions, safe against kill -9, and wrong when it is told to be.
 //!
 //! [`Server`] runs inside a test, [`Process`] as a process of its own, ruled through [`Control`]. Data lies in a folder and
-//! stays there. Addresses are path-style on 127.0.0.1. The token service answers at the same address.
+//! stays there. Addresses are path-style on 127.0.0.1. The token service answers at the same
+//! address, and so does a machine's metadata service (role `machine`).
 
 mod control;
 mod door;

@@ -44,6 +44,34 @@ impl Keys {
         }
     }
 
+    /// Keys of a role; their secret and end.
+    fn take(&self, role: &str, asked: Duration) -> Result<(String, String, String), &'static str> {
+        let ends = SystemTime::now() + self.life.lock().unwrap_or(asked);
+        let (id, secret) =
+            (format!("ASIA{:016X}", SystemRandom.next_u64()), format!("{:032x}", SystemRandom.next_u128()));
+        let key = Key { secret: secret.clone(), role: Some(role.to_owned()), ends: Some(ends) };
+        self.keys.lock().insert(id.clone(), key);
+        let mut text = Vec::new();
+        let written = s3s::dto::Timestamp::from(ends).format(s3s::dto::TimestampFormat::DateTime, &mut text);
+        written.map_err(|_| "InternalFailure")?;
+        Ok((id, secret, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// What a machine's metadata service says, for the role `machine`.
+    pub(crate) fn metadata(&self, path: &str) -> Result<String, &'static str> {
+        match path {
+            "api/token" => Ok("token".to_owned()),
+            "meta-data/iam/security-credentials/" => Ok("machine".to_owned()),
+            "meta-data/iam/security-credentials/machine" => {
+                let (id, secret, end) = self.take("machine", Duration::from_secs(3600))?;
+                Ok(format!(
+                    r#"{{"AccessKeyId":"{id}","SecretAccessKey":"{secret}","Token":"t-{id}","Expiration":"{end}"}}"#
+                ))
+            }
+            _ => Err("NotFound"),
+        }
+    }
+
     /// Answers a form. The signature is not looked at: the tests do not forge any.
     pub(crate) fn answer(&self, form: &str, signer: &str) -> Result<String, &'static str> {
         let fields: HashMap<String, String> = form
@@ -61,15 +89,7 @@ impl Keys {
             _ => return Err("AccessDenied"),
         }
         let asked = Duration::from_secs(field("DurationSeconds").parse().unwrap_or(3600));
-        let ends = SystemTime::now() + self.life.lock().unwrap_or(asked);
-        let (id, secret) =
-            (format!("ASIA{:016X}", SystemRandom.next_u64()), format!("{:032x}", SystemRandom.next_u128()));
-        let role = Some(field("RoleArn").to_owned());
-        self.keys.lock().insert(id.clone(), Key { secret: secret.clone(), role, ends: Some(ends) });
-        let text = s3s::dto::Timestamp::from(ends);
-        let mut expiration = Vec::new();
-        text.format(s3s::dto::TimestampFormat::DateTime, &mut expiration).map_err(|_| "InternalFailure")?;
-        let expiration = String::from_utf8_lossy(&expiration).into_owned();
+        let (id, secret, expiration) = self.take(field("RoleArn"), asked)?;
         Ok(format!(
             "<{call}Response><{call}Result><Credentials><AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\
              <SessionToken>t-{id}</SessionToken><Expiration>{expiration}</Expiration></Credentials></{call}Result></{call}Response>"

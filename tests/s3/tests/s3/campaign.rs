@@ -278,3 +278,20 @@ async fn a_store_that_asks_to_slow_down_for_long_makes_busy() {
     rig.server.set_rules(Vec::new());
     assert_eq!(fs.put_if_absent("a", "1".into()).await.expect("put"), PutOutcome::Created, "nothing had happened");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_silent_try_does_not_use_up_the_deadline() {
+    let rig = Rig::new().await;
+    let settings = S3Settings { try_limit: Duration::from_millis(100), ..rig.fresh() };
+    let fs = rig.open(settings).await;
+    fs.put_if_absent("a", "1".into()).await.expect("put");
+    fs.register_create("r", "h", "b".into()).await.expect("create");
+    let start = Instant::now();
+    for kind in ["get", "head", "delete"] {
+        rig.server.set_rules(vec![Rule::once(kind, Fault::Delay { ms: 20_000 })]);
+        fs.register_read("r").await.expect("read");
+        fs.exists("a").await.expect("look");
+        fs.delete("b").await.expect("delete");
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}

@@ -120,3 +120,16 @@ async fn a_role_that_is_refused_is_an_error_that_names_it() {
     let error = filesystem::s3::S3Filesystem::open(settings, runtime::Runtime::system()).await.expect_err("no role");
     assert!(error.to_string().contains("role=`arn:no`") && error.to_string().contains("403"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_machines_role_is_used_and_fetched_again_when_it_expires() {
+    let rig = Rig::new().await;
+    rig.server.grant("machine", "");
+    let credentials = Credentials::Instance { endpoint: Some(rig.server.endpoint()) };
+    let fs = rig.open(S3Settings { credentials, ..rig.fresh() }).await;
+    rig.server.expire_roles();
+    fs.put_if_absent("x", "1".into()).await.expect("put");
+    let log = rig.server.take_log();
+    assert_eq!(log.iter().filter(|entry| entry.status == 400).count(), 1, "they did expire");
+    assert!(log.iter().all(|entry| entry.access_key.starts_with("ASIA")));
+}

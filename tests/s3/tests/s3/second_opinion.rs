@@ -1,11 +1,13 @@
 //! The same against moto, which nobody here wrote.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use ferrobase_s3_fixture::{KEY, Moto};
 use filesystem::s3::requests::Kind;
 use filesystem::s3::{Credentials, Role, S3Settings};
 use filesystem::{Filesystem, PutOutcome, conformance};
 use runtime::Runtime;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::rig::*;
 
@@ -16,6 +18,8 @@ async fn moto_conforms_and_gives_roles() {
     let next = AtomicUsize::new(0);
     let fresh = || S3Settings {
         one_put_bytes: 0,
+        // It answers 500 to parts of an upload that was given up.
+        deadline: Duration::from_secs(5),
         ..settings(&moto.endpoint(), &format!("roots/{}", next.fetch_add(1, Ordering::SeqCst)))
     };
     let open = async |settings| filesystem::s3::S3Filesystem::open(settings, Runtime::system()).await.expect("root");

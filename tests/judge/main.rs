@@ -40,22 +40,39 @@ fn excuse(hbase: &Answer, operation: &Operation) -> Option<Excuse> {
     }
 }
 
+/// How a story went.
+enum Played {
+    /// All answers agree.
+    Alike,
+    /// All answers agree up to one where HBase hit a fault of its own; the rest was not compared.
+    Left,
+    /// At this operation `a` and `b` answer differently.
+    Differ(usize, Answer, Answer),
+}
+
 /// The first operation that HBase, `a`, and Ferrobase, `b`, answer differently.
 fn first_difference(story: &Story, a: &mut dyn Engine, b: &mut dyn Engine) -> Option<(usize, Answer, Answer)> {
+    match played(story, a, b) {
+        Played::Differ(at, x, y) => Some((at, x, y)),
+        Played::Alike | Played::Left => None,
+    }
+}
+
+fn played(story: &Story, a: &mut dyn Engine, b: &mut dyn Engine) -> Played {
     a.create(&story.families);
     b.create(&story.families);
     for (at, operation) in story.operations.iter().enumerate() {
         let (x, y) = (a.run(operation), b.run(operation));
         match excuse(&x, operation) {
-            Some(Excuse::Story) => return None,
+            Some(Excuse::Story) => return Played::Left,
             Some(Excuse::Answer) => continue,
             None => {}
         }
         if !x.agrees(&y, operation) {
-            return Some((at, x, y));
+            return Played::Differ(at, x, y);
         }
     }
-    None
+    Played::Alike
 }
 
 /// Refusals by class, to see that the generator asks sensible things.
@@ -134,20 +151,27 @@ fn play(name: &str, wanted: u64, defendant: &mut dyn Engine, tame: impl Fn(Story
     let first = setting("JUDGE_SEED", 1);
     let failures_max = setting("JUDGE_FAILURES", 1);
     let mut judge = hbase::HBase::start();
-    let (mut done, mut seed, mut failures) = (0, first, 0);
+    let (mut done, mut seed, mut failures, mut left) = (0, first, 0, 0);
     while done < wanted {
         let story = tame(generator::story(seed, STORY_LENGTH));
-        if let Some((at, ..)) = first_difference(&story, &mut judge, defendant) {
-            failures += 1;
-            eprintln!("{}", report(seed, &story, &mut judge, defendant));
-            eprintln!("(first seen at operation {at})");
-            assert!(failures < failures_max, "{name}: {failures} stories of seeds {first}..={seed} differ");
+        match played(&story, &mut judge, defendant) {
+            Played::Alike => {}
+            Played::Left => left += 1,
+            Played::Differ(at, ..) => {
+                failures += 1;
+                eprintln!("{}", report(seed, &story, &mut judge, defendant));
+                eprintln!("(first seen at operation {at})");
+                assert!(failures < failures_max, "{name}: {failures} stories of seeds {first}..={seed} differ");
+            }
         }
         done += story.operations.len() as u64;
         seed += 1;
     }
     assert_eq!(failures, 0, "{name}: stories differ");
-    println!("{name}: {done} operations in {} stories agree", seed - first);
+    println!(
+        "{name}: {done} operations in {} stories agree, {left} stories left amid at faults of HBase",
+        seed - first
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! | [`register`] | 3 | compare-and-set by renaming a pointer |
 //! | [`lease`] | 7, 8 | two leaders, leased reads, discrete time |
 //! | [`split`] | 9, 10 | a split under two masters |
+//! | [`merge`] | 9, 10 | a merge under two masters |
 //! | [`pins`] | 9, 10 | snapshot and clone under two masters |
 //!
 //! A model is given its sizes and, for the proof that it sees anything at all, one planted mistake; each mistake must
@@ -16,6 +17,7 @@
 pub mod appended;
 pub mod lease;
 pub mod log;
+pub mod merge;
 pub mod pins;
 pub mod register;
 pub mod search;

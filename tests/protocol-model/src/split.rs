@@ -121,9 +121,12 @@ pub enum Persisted {
 /// An order on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Order {
-    region: u8,
-    server: u8,
-    epoch: u8,
+    /// The region to open.
+    pub region: u8,
+    /// Where.
+    pub server: u8,
+    /// Under which epoch.
+    pub epoch: u8,
 }
 
 /// Registers, masters, orders, servers.

@@ -117,6 +117,28 @@ fn mistakes_in_a_split_are_found() {
     finds("split, StubRemoved", stub, "P9");
 }
 
+const MERGE: merge::Merge = merge::Merge { writes: 1, orders: 1, mistake: None };
+
+#[test]
+fn a_merge_keeps_keys_and_rows() {
+    holds("merge, one order each", MERGE);
+}
+
+#[test]
+fn mistakes_in_a_merge_are_found() {
+    use merge::Mistake::*;
+    for (mistake, claim) in [
+        (SecondNotRetired, "P9"),
+        (SecondRetiredWithoutVersion, "P9"),
+        (HeirFromOldList, "P9"),
+        (GivenUpByClaimOfSecond, "M3"),
+        (GivenUpAfterFirstRetired, "M3"),
+        (FilesJudgedByFirst, "P8"),
+    ] {
+        finds(&format!("merge, {mistake:?}"), merge::Merge { orders: 1, mistake: Some(mistake), ..MERGE }, claim);
+    }
+}
+
 mod large {
     use super::*;
 
@@ -144,5 +166,11 @@ mod large {
     #[ignore = "a long run: tests/run long model"]
     fn split_with_two_orders_each_an_heir_retired() {
         holds("split, an heir retired", split::Split { orders: 2, heir_retired: true, ..SPLIT });
+    }
+
+    #[test]
+    #[ignore = "a long run: tests/run long model"]
+    fn merge_with_two_orders_each() {
+        holds("merge, two orders each", merge::Merge { orders: 2, ..MERGE });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Always true
 //! - Nothing is changed, unless repair is asked for; repair deletes only what no manifest can ever list again
-//!   (protocols.md §10, G1), so it is safe beside a running server.
+//!   (docs/PROTOCOLS.md §10, G1), so it is safe beside a running server.
 //! - A finding about a region is told only if its manifest, read once more, still says the same.
 //!
 //! Not here: the log; META, which is a cache and mended at each start.

@@ -1,4 +1,4 @@
-//! Collection: what nobody needs any more is deleted (protocols.md §10). Everything here may be called at any time, any number of
+//! Collection: what nobody needs any more is deleted (docs/PROTOCOLS.md §10). Everything here may be called at any time, any number of
 //! times, by any process, and may be interrupted anywhere.
 //!
 //! Always true

@@ -1,4 +1,4 @@
-//! Which files of a region's folder nobody needs (protocols.md §10, G1 and G2).
+//! Which files of a region's folder nobody needs (docs/PROTOCOLS.md §10, G1 and G2).
 //!
 //! A file's name begins with the epoch it was written under. Under an older epoch nothing is uploaded any more, so what the manifest
 //! does not list never will be. Under our own only we write: what is not listed while no flush, compaction or commit of ours

@@ -38,7 +38,12 @@ impl Log {
                         out.extend(fresh.map(|n| Action::FenceLooks { fencer, n }));
                     }
                 }
-                Fencer::Put { .. } => out.push(Action::FencePut { fencer }),
+                Fencer::Put { .. } => {
+                    out.push(Action::FencePut { fencer });
+                    if self.fence_ahead {
+                        out.push(Action::FenceAhead { fencer });
+                    }
+                }
                 Fencer::End { .. } => out.push(Action::FenceEnds { fencer }),
             }
         }
@@ -118,6 +123,17 @@ impl Log {
         if self.twice_fence && state.stray.is_none() {
             state.stray = Some((stream, n));
         }
+        Some(())
+    }
+
+    /// Two numbers ahead. The stream still ends at the lowest number without data.
+    pub(super) fn put_fence_ahead(&self, state: &mut State, fencer: u8) -> Option<()> {
+        let Fencer::Put { stream, n, .. } = state.fencers[usize::from(fencer)] else { return None };
+        let piece = state.streams[usize::from(stream)].pieces.get_mut(usize::from(n) + 2)?;
+        if *piece != Piece::ABSENT {
+            return None;
+        }
+        *piece = Piece::FENCE;
         Some(())
     }
 

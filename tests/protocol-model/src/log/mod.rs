@@ -186,6 +186,8 @@ pub struct Log {
     pub reads: bool,
     /// The fencer's looks are single steps, in any order, the writer moving between.
     pub single_looks: bool,
+    /// A fencer may stop a writer that runs away by a fence further ahead, which ends nothing by itself.
+    pub fence_ahead: bool,
     /// A flush may take one family.
     pub flush_by_family: bool,
     /// The planted mistake.
@@ -217,6 +219,7 @@ pub const TINY: Log = Log {
     failures: false,
     reads: false,
     single_looks: false,
+    fence_ahead: false,
     flush_by_family: false,
     mistake: None,
 };
@@ -318,9 +321,10 @@ impl Stream {
         if n < low && sealed.is_data() { sealed } else { self.pieces[usize::from(n)] }
     }
 
-    /// Whether no number can be confirmed any more.
+    /// Whether no further number can be confirmed in a whole prefix: a fence stands at the first gap.
     pub fn fenced(&self) -> bool {
-        self.ended.is_some() || (self.low..NUMBERS as u8).any(|n| self.pieces[usize::from(n)] == Piece::FENCE)
+        let first = self.pieces[usize::from(self.low)..].iter().find(|piece| !piece.is_data());
+        self.ended.is_some() || first == Some(&Piece::FENCE)
     }
 }
 
@@ -541,6 +545,8 @@ pub enum Action {
     FenceLooks { fencer: u8, n: u8 },
     /// §4 fence 3: put the fence if the number is absent.
     FencePut { fencer: u8 },
+    /// §4 fence 3: put one more fence, two numbers ahead.
+    FenceAhead { fencer: u8 },
     /// §4 fence: a repeated put lands late.
     StrayFence,
     /// §4 fence 5: swap the head.
@@ -641,6 +647,7 @@ impl Model for Log {
             Action::Read { server, region } => self.read(&mut state, server, region),
             Action::GuardByLog => self.guard_by_log(&mut state)?,
             Action::GuardByLook => self.guard_by_look(&mut state)?,
+            Action::FenceAhead { fencer } => self.put_fence_ahead(&mut state, fencer)?,
             Action::StrayFence => self.stray_fence(&mut state)?,
             Action::OwnerDeletes { file, .. } | Action::CollectorDeletes { file } => {
                 state.files[usize::from(file)].exists = false;

@@ -97,6 +97,8 @@ const LOOKS_TRIM: Log = Log { single_looks: true, trim: true, ..TINY };
 fn a_fence_put_after_looks_holds() {
     holds("log, single looks", LOOKS);
     holds("log, single looks, trimming", LOOKS_TRIM);
+    holds("log, a fence ahead", Log { fence_ahead: true, writes: 3, ..TINY });
+    holds("log, a fence ahead, trimming", Log { fence_ahead: true, trim: true, ..TINY });
 }
 
 // One need in the head; the others are spilled to the body.

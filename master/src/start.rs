@@ -288,7 +288,7 @@ impl Master {
 
     /// Deletes logs that no region needs, and what the master region has left lying about.
     async fn collect(&self) {
-        match storage::collect::streams(&self.ctx.fs).await {
+        match storage::collect::streams(&self.ctx.fs, self.ctx.log.filesystem()).await {
             Ok(done) => {
                 tracing::info!(released = done.released, files = done.files, bytes = done.bytes, "logs collected")
             }

@@ -9,12 +9,12 @@
 //!
 //! ```text
 //! start      the log's stream is created; if this process is the only one that writes below the root (standalone, after it
-//!            has taken the root over): collect::end_others(fs, log.stream()); otherwise the master ends streams of dead servers
+//!            has taken the root over): collect::end_others(logs, log.stream()); otherwise the master ends streams of dead servers
 //! opened     each region: region.collect(), in the background, once
-//! hourly     each region: region.collect(); then collect::streams(fs)
+//! hourly     each region: region.collect(); then collect::streams(data, logs)
 //! sooner     region.old_streams() > 0 some minutes after its opening: region.flush(), or the dead servers' logs stay;
 //!            log.oldest_regions() name the regions to flush when log.segments() is large
-//! stop       every region.close(); then log.end(); then collect::streams(fs)
+//! stop       every region.close(); then log.end(); then collect::streams(data, logs)
 //! ```
 //!
 //! Not here: files in regions' folders (`region::Region::collect`), files of dropped tables (the master deletes them).
@@ -94,11 +94,12 @@ pub async fn end_others(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected>
 }
 
 /// Gives ended streams up that no region needs any more, and deletes their data, what lies about of streams already given up, and
-/// segments that their writers had forgotten. Heads and fences stay for ever.
-pub async fn streams(fs: &Arc<dyn Filesystem>) -> Result<Collected> {
+/// segments that their writers had forgotten. Heads and fences stay for ever. `data` has the manifests that say what is needed of
+/// the streams below the log root `logs`.
+pub async fn streams(data: &Arc<dyn Filesystem>, logs: &Arc<dyn Filesystem>) -> Result<Collected> {
     let mut done = Collected::default();
-    for (stream, segments) in listed(fs).await? {
-        if let Err(error) = collect_stream(fs, stream, &segments, &mut done).await {
+    for (stream, segments) in listed(logs).await? {
+        if let Err(error) = collect_stream(data, logs, stream, &segments, &mut done).await {
             tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream is kept");
             done.failed += 1;
         }
@@ -107,6 +108,7 @@ pub async fn streams(fs: &Arc<dyn Filesystem>) -> Result<Collected> {
 }
 
 async fn collect_stream(
+    data: &Arc<dyn Filesystem>,
     fs: &Arc<dyn Filesystem>,
     stream: u64,
     segments: &[Segment],
@@ -114,7 +116,7 @@ async fn collect_stream(
 ) -> Result<()> {
     let Some((mut state, version)) = wal::state(fs, stream).await? else { return Ok(()) };
     if let State::Ended { index, .. } = &state
-        && !is_needed(fs, index).await?
+        && !is_needed(data, index).await?
     {
         if !wal::release(fs, stream, &version).await? {
             return Ok(()); // somebody else has just done it, and deletes; or the next round

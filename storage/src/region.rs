@@ -100,7 +100,7 @@ pub struct RegionContext {
     pub runtime: Runtime,
     /// The data root.
     pub fs: Arc<dyn Filesystem>,
-    /// The host's log stream.
+    /// The host's log stream; it may lie on another root.
     pub log: Log,
     /// Memory for memtables, shared by the host's regions.
     pub budget: Budget,

@@ -15,7 +15,7 @@ use model::mutation::{Mutation, MutationKind, Nonce};
 use model::query::Get;
 use model::region::RegionInfo;
 use model::schema::{FamilyDescriptor, TableDescriptor};
-use model::{Cell, LATEST_TIMESTAMP};
+use model::{Cell, ErrorKind, LATEST_TIMESTAMP};
 use runtime::Runtime;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
@@ -228,7 +228,7 @@ async fn act(fs: &Arc<dyn Filesystem>, region: &Arc<Region>, action: Action, num
             if region.collect().await.is_ok() && !known.files_land_late {
                 nothing_unneeded(fs, region, &format!("action {number}")).await;
             }
-            drop(storage::collect::streams(fs).await);
+            drop(storage::collect::streams(fs, fs).await);
         }
         Kill | Move => unreachable!("done by the story"),
     }
@@ -310,7 +310,7 @@ async fn tell(root: Root, faults: &[Fault], reads: bool) -> u64 {
     nothing_unneeded(&fs, &region, &at).await;
     region.close().await.expect("close");
     log.end().await.expect("end");
-    let done = storage::collect::streams(&fs).await.expect("collect");
+    let done = storage::collect::streams(&fs, &fs).await.expect("collect");
     assert_eq!(done.failed, 0, "{at}");
     for file in fs.list("ferrobase/log").await.expect("list") {
         let data = fs.read_at(&file.path, 0, 100).await.expect("read");
@@ -469,4 +469,110 @@ async fn a_family_that_is_dropped_and_comes_back_is_empty() {
             known.verify(&region, "written again").await;
         }
     }
+}
+
+/// One process is frozen amid its writes, a flush and their commits; another takes the region over, flushes, compacts and deletes
+/// what nobody needs; then what the first had sent arrives, and it goes on.
+#[tokio::test]
+async fn a_frozen_process_loses_nothing_and_changes_nothing() {
+    for root in ROOTS {
+        for frozen in 0..14 {
+            let at = format!("frozen for {frozen} steps");
+            let machine = FaultyFilesystem::over(root());
+            let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+            let lives = AtomicU64::new(1 + frozen % 2);
+            let old = open(&fs, &lives, 60).await.expect("open");
+            let mut known = Known::default();
+            for (number, action) in [Put(0), Increment, Put(1), Flush, Put(2), Increment].into_iter().enumerate() {
+                act(&fs, &old, action, number, &mut known).await;
+            }
+            let from = machine.steps() + frozen % 3;
+            let late = |step| Fault { step, effect: Effect::Late(1_000_000), stop: false };
+            machine.plan_all((from..from + frozen).map(late).collect());
+            for (number, action) in [Put(0), Flush].into_iter().enumerate() {
+                act(&fs, &old, action, 10 + number, &mut known).await;
+            }
+            let new_fs: Arc<dyn Filesystem> = Arc::new(machine.root());
+            let region = open(&new_fs, &lives, 30_000).await.expect("open elsewhere");
+            known.verify(&region, &at).await;
+            known.files_land_late = true;
+            for (number, action) in [Put(1), Increment, Flush, Compact, Collect, Put(2)].into_iter().enumerate() {
+                act(&new_fs, &region, action, 20 + number, &mut known).await;
+            }
+            machine.plan_all(Vec::new());
+            machine.land();
+            known.verify(&region, &format!("{at}: landed")).await;
+            let error = old.mutate(vec![increment(999).0], None).await.expect_err("taken over");
+            let unsure = [ErrorKind::Fenced, ErrorKind::Unknown, ErrorKind::Unavailable];
+            assert!(unsure.contains(&error.kind()), "{at}: {error}");
+            assert!(old.flush().await.is_err() || old.memtable_bytes() == 0, "{at}");
+            known.verify(&region, &format!("{at}: gone on")).await;
+            known.files_land_late = false;
+            act(&new_fs, &region, Collect, 30, &mut known).await;
+            drop(region);
+            let region = open(&new_fs, &lives, 30_000).await.expect("open again");
+            known.verify(&region, &format!("{at}: reopened")).await;
+            known.retry(&region, &at).await;
+        }
+    }
+}
+
+/// What exists is known from manifests and numbers.
+#[tokio::test]
+async fn nothing_is_listed_or_renamed_to_serve_flush_open_and_open_again() {
+    for root in ROOTS {
+        let machine = FaultyFilesystem::over(root());
+        machine.count_reads();
+        let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+        let (lives, mut known) = (AtomicU64::new(1), Known::default());
+        for life in 0..4 {
+            let region = open(&fs, &lives, 30_000).await.expect("open");
+            known.verify(&region, "opened").await;
+            for (number, action) in STORY.iter().filter(|action| matches!(action, Put(_) | Increment)).enumerate() {
+                act(&fs, &region, *action, number, &mut known).await;
+            }
+            match life {
+                0 => act(&fs, &region, Flush, 99, &mut known).await,
+                1 => act(&fs, &region, Compact, 99, &mut known).await,
+                2 => region.close().await.expect("close"),
+                _ => {}
+            }
+        }
+        let names: Vec<String> = (0..machine.steps()).filter_map(|step| machine.step_name(step)).collect();
+        assert!(names.len() > 100);
+        let costly: Vec<&String> =
+            names.iter().filter(|name| name.starts_with("list") || name.starts_with("rename")).collect();
+        assert!(costly.is_empty(), "{costly:?}");
+    }
+}
+
+/// The log lies elsewhere than the data, and then elsewhere again: what the earlier log holds is found there.
+#[tokio::test]
+async fn data_and_logs_on_different_roots() {
+    let data: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::without_appends());
+    let logs: Vec<Arc<dyn Filesystem>> = ROOTS.iter().map(|root| Arc::new(root()) as Arc<dyn Filesystem>).collect();
+    let mut known = Known::default();
+    for life in 1..=6 {
+        let log = start_log(&logs[life as usize % 2], life, 30_000).await.expect("log");
+        log.know_root(logs[(life as usize + 1) % 2].clone());
+        let region = open_as(&data, log, 1 + life, table()).await.expect("open");
+        known.verify(&region, "opened").await;
+        for (number, action) in [Put(0), Increment, Put(1)].into_iter().enumerate() {
+            act(&data, &region, action, number + life as usize * 10, &mut known).await;
+        }
+        if life == 5 {
+            region.flush().await.expect("flush");
+            for log in &logs {
+                storage::collect::streams(&data, log).await.expect("collect");
+            }
+        }
+    }
+    assert!(data.list("ferrobase/log").await.expect("list").is_empty());
+    assert!(
+        logs[0].list("data").await.expect("list").is_empty() && logs[1].list("data").await.expect("list").is_empty()
+    );
+    let alone = start_log(&logs[1], 8, 30_000).await.expect("log");
+    let error =
+        open_as(&data, alone, 9, table()).await.expect_err("the stream lies on a root that this process was not told");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

@@ -103,7 +103,7 @@ impl Region {
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
             let found = ctx.log.end_other(stream).await?;
-            let ranges = found.index.as_ref().and_then(|index| index.regions.get(&log_name));
+            let ranges = found.ended.index.as_ref().and_then(|index| index.regions.get(&log_name));
             if ranges.is_some_and(|ranges| ranges.max > covered) {
                 ended.push(found);
             } else {

@@ -10,7 +10,7 @@ use filesystem::{CreateOutcome, Filesystem, LogOutcome, LogWriter, SwapOutcome, 
 use futures::StreamExt;
 use model::mutation::Nonce;
 use model::{Cell, ErrorKind, SeqNo};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use runtime::Runtime;
 use runtime::clock::within;
 use tokio::sync::{Notify, OnceCell, watch};
@@ -151,12 +151,21 @@ pub(super) struct Shared {
     fenced: std::sync::atomic::AtomicBool,
     pub counters: Counters,
     pub head: tokio::sync::Mutex<Live>,
+    /// Other roots at which streams of others may lie.
+    roots: RwLock<Vec<Arc<dyn Filesystem>>>,
     /// Streams of others that were ended, the oldest first.
     others: Mutex<VecDeque<(u64, Other)>>,
 }
 
 /// A stream of another, once it is ended.
-type Other = Arc<OnceCell<Arc<Ended>>>;
+type Other = Arc<OnceCell<Arc<EndedElsewhere>>>;
+
+/// A stream of another, and the root that it lies on.
+#[derive(Debug)]
+pub(crate) struct EndedElsewhere {
+    pub ended: Ended,
+    fs: Arc<dyn Filesystem>,
+}
 
 /// Ended streams that are remembered.
 const OTHERS_MAX: usize = 16;
@@ -282,6 +291,7 @@ impl Log {
             fenced: std::sync::atomic::AtomicBool::new(false),
             counters: Counters::default(),
             head: tokio::sync::Mutex::new(Live { version, low }),
+            roots: RwLock::default(),
             others: Mutex::default(),
         });
         if pieces {
@@ -304,9 +314,19 @@ impl Log {
         self.0.is_fenced()
     }
 
-    /// Ends another stream, whose manifest needs it, and answers what it holds. What was learnt is remembered: nobody writes an
+    /// The root on which it lies.
+    pub fn filesystem(&self) -> &Arc<dyn Filesystem> {
+        &self.0.fs
+    }
+
+    /// Another log root of the cluster: streams that regions need are looked for there too. To be told before regions are opened.
+    pub fn know_root(&self, fs: Arc<dyn Filesystem>) {
+        self.0.roots.write().push(fs);
+    }
+
+    /// Ends another stream, which a manifest needs, and answers what it holds. What was learnt is remembered: nobody writes an
     /// ended stream.
-    pub(crate) async fn end_other(&self, stream: u64) -> Result<Arc<Ended>> {
+    pub(crate) async fn end_other(&self, stream: u64) -> Result<Arc<EndedElsewhere>> {
         let cell = {
             let mut others = self.0.others.lock();
             match others.iter().find(|(other, _)| *other == stream) {
@@ -320,13 +340,24 @@ impl Log {
                 }
             }
         };
-        let end = async || super::reader::fence_known(&self.0.fs, stream).await.map(Arc::new);
-        cell.get_or_try_init(end).await.cloned()
+        cell.get_or_try_init(async || {
+            let roots = self.0.roots.read().clone();
+            for fs in roots {
+                // A stream's head is made on one root, and stays.
+                if fs.register_read(&head_path(stream)).await?.is_some() {
+                    return Ok(Arc::new(EndedElsewhere { ended: super::fence(&fs, stream).await?, fs }));
+                }
+            }
+            let ended = super::reader::fence_known(&self.0.fs, stream).await?;
+            Ok(Arc::new(EndedElsewhere { ended, fs: self.0.fs.clone() }))
+        })
+        .await
+        .cloned()
     }
 
     /// The entries of a region in such a stream.
-    pub(crate) async fn replay(&self, ended: &Ended, region: &[u8]) -> Result<Vec<Entry>> {
-        super::replay(&self.0.fs, ended, region, SeqNo::ZERO).await
+    pub(crate) async fn replay(&self, of: &EndedElsewhere, region: &[u8]) -> Result<Vec<Entry>> {
+        super::replay(&of.fs, &of.ended, region, SeqNo::ZERO).await
     }
 
     /// Hands an entry over. Cheap; meant to be called inside the critical section that took the seqno, so that log order is

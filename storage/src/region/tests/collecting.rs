@@ -83,17 +83,21 @@ async fn a_stream_is_released_when_every_region_of_it_has_flushed() {
     drop(first);
     let second = host.open().await;
     assert_eq!(second.old_streams().await, 1);
-    assert_eq!(collect::streams(&host.fs).await.expect("collect"), Collected::default(), "only memory has it");
+    assert_eq!(
+        collect::streams(&host.fs, &host.fs).await.expect("collect"),
+        Collected::default(),
+        "only memory has it"
+    );
     write(&second, put("r", "g", "q", 1, "v")).await;
     drop(second);
     let third = host.open().await;
     assert_eq!(third.old_streams().await, 2);
     third.flush().await.expect("flush");
     assert_eq!(third.old_streams().await, 0);
-    let done = collect::streams(&host.fs).await.expect("collect");
+    let done = collect::streams(&host.fs, &host.fs).await.expect("collect");
     assert_eq!((done.released, done.files, done.failed), (2, 2, 0));
     assert!(segments(&host.fs).await.is_empty());
-    assert_eq!(collect::streams(&host.fs).await.expect("again"), Collected::default());
+    assert_eq!(collect::streams(&host.fs, &host.fs).await.expect("again"), Collected::default());
     let fourth = host.open().await;
     assert_eq!(fourth.get(&Get::new("r")).await.expect("get").len(), 2);
 }
@@ -109,14 +113,18 @@ async fn what_no_manifest_names_any_more_ends_with_its_process() {
     drop((region, log)); // and the process dies before it ends its stream
     let (region, log) = host.open_with_log().await;
     write(&region, put("r", "f", "q", 2, "v")).await;
-    assert_eq!(collect::streams(&host.fs).await.expect("collect"), Collected::default(), "nobody has ended it");
+    assert_eq!(
+        collect::streams(&host.fs, &host.fs).await.expect("collect"),
+        Collected::default(),
+        "nobody has ended it"
+    );
     let done = collect::end_others(&host.fs, log.stream()).await.expect("end");
     assert_eq!((done.ended, done.failed), (1, 0));
-    assert_eq!(collect::streams(&host.fs).await.expect("collect").released, 1);
+    assert_eq!(collect::streams(&host.fs, &host.fs).await.expect("collect").released, 1);
     write(&region, put("r", "f", "q", 3, "our own stream goes on")).await;
     region.close().await.expect("close");
     log.end().await.expect("end");
-    assert_eq!(collect::streams(&host.fs).await.expect("collect").released, 1);
+    assert_eq!(collect::streams(&host.fs, &host.fs).await.expect("collect").released, 1);
     assert!(segments(&host.fs).await.is_empty());
     let region = host.open().await;
     assert_eq!(value(&region, "r", "q").await.as_deref(), Some("our own stream goes on"));
@@ -143,7 +151,7 @@ async fn a_stream_of_retired_and_dropped_regions_is_released_and_a_lost_manifest
         if let Some(head) = head {
             host.fs.register_create("ferrobase/table/tid/head", head, Bytes::new()).await.expect("create");
         }
-        let done = collect::streams(&host.fs).await.expect("collect");
+        let done = collect::streams(&host.fs, &host.fs).await.expect("collect");
         assert_eq!(
             (done.released, segments(&host.fs).await.len() as u64),
             (released, 1 - released),
@@ -168,11 +176,11 @@ async fn a_damaged_manifest_or_head_keeps_the_stream() {
             version
         };
         let version = swap(&good.version, good.body.slice(..good.body.len() - 1)).await;
-        let done = collect::streams(&host.fs).await.expect("collect");
+        let done = collect::streams(&host.fs, &host.fs).await.expect("collect");
         assert_eq!((done.failed, done.released, segments(&host.fs).await.len()), (1, 0, 1), "{path}");
         swap(&version, good.body.clone()).await;
     }
-    assert_eq!(collect::streams(&host.fs).await.expect("collect").released, 1);
+    assert_eq!(collect::streams(&host.fs, &host.fs).await.expect("collect").released, 1);
 }
 
 /// A flush whose commit stood although every answer was lost was once made again beside its own file: the older file was

@@ -171,6 +171,6 @@ mod large {
     #[test]
     #[ignore = "a long run: tests/run long model"]
     fn merge_with_two_orders_each() {
-        holds("merge, two orders each", merge::Merge { orders: 2, ..MERGE });
+        holds_so_far("merge, two orders each", merge::Merge { orders: 2, ..MERGE }, 15_000_000);
     }
 }

@@ -194,10 +194,12 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
                     break;
                 }
             }
-            let scanned = match lost_segment(fs, stream, number).await {
-                Ok(()) => scan(fs, stream, low, number).await,
-                Err(error) => Err(error),
+            let scanned = async {
+                lost_segment(fs, stream, number).await?;
+                seal_all(fs, stream, low, number).await?;
+                scan(fs, stream, low, number).await
             };
+            let scanned = scanned.await;
             let (lengths, index) = match scanned {
                 // The writer may have trimmed meanwhile: look at the head again before believing the damage.
                 Err(error) => match fs.register_read(&path).await? {
@@ -221,6 +223,16 @@ pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
             }
         }
     }
+}
+
+/// How many segments are sealed side by side.
+const SEALS: usize = 16;
+
+/// Takes every segment from its writer, so that what is read of it then is all there will be.
+async fn seal_all(fs: &Arc<dyn Filesystem>, stream: u64, low: u64, fence: u64) -> Result<()> {
+    let seals = (low..fence).map(|number| async move { fs.log_seal(&segment_path(stream, number)).await });
+    futures::stream::iter(seals).buffer_unordered(SEALS).try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
 }
 
 /// Whether a fence stands there.

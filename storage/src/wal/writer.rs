@@ -543,6 +543,9 @@ struct Committer {
     full: Option<Full>,
 }
 
+/// How often a group is tried. A try at a new segment that fails takes two: the next one finds its name taken.
+const TRIES: usize = 6;
+
 /// No space was left at the last try.
 struct Full {
     /// When the next try may be made.
@@ -602,7 +605,7 @@ impl Committer {
             return outcome;
         }
         let mut failure = None;
-        for _ in 0..4 {
+        for _ in 0..TRIES {
             if self.current.is_none() {
                 match self.start_segment().await {
                     Ok(()) => {}
@@ -665,10 +668,10 @@ impl Committer {
         // A number counts as used only once its name is taken: readers end the stream at the first gap.
         let number = self.number + 1;
         let path = segment_path(self.shared.stream, number);
-        let mut writer = match self.timed(self.shared.fs.log_create(&path)).await? {
+        let header = format::segment_header(self.shared.stream, number, &self.earlier);
+        let writer = match self.timed(self.shared.fs.log_begin(&path, header)).await? {
             LogOutcome::Created(writer) => {
                 self.number = number;
-                // Counted even if it gets no header: it goes with its neighbours.
                 self.shared.tracker.lock().segments.entry(number).or_default();
                 writer
             }
@@ -678,24 +681,13 @@ impl Committer {
                 if fence.ok_or_else(timed_out)?? {
                     return Err(StorageError::Fenced("the log".to_owned()));
                 }
-                // A creation of ours whose answer was lost; nothing was written to it.
+                // A try of ours that failed or whose answer was lost. It holds at most a header, and goes with its neighbours.
                 self.number = number;
+                self.shared.tracker.lock().segments.entry(number).or_default();
                 self.earlier.push((number, 0));
-                return Err(StorageError::Log(
-                    "the answer to a segment's creation was lost".to_owned(),
-                    ErrorKind::Unknown,
-                ));
+                return Err(StorageError::Log("a try at a new segment failed".to_owned(), ErrorKind::Unknown));
             }
         };
-        let header = format::segment_header(self.shared.stream, number, &self.earlier);
-        let started = async {
-            writer.append(header).await?;
-            writer.sync().await
-        };
-        if let Err(error) = self.timed(started).await {
-            self.earlier.push((number, 0));
-            return Err(error);
-        }
         let acknowledged = writer.len();
         self.earlier.clear();
         self.current = Some(Segment { number, writer, acknowledged, index: StreamIndex::default() });

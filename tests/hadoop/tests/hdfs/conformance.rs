@@ -8,6 +8,7 @@ use ferrobase_hadoop_fixture::shared;
 use filesystem::hdfs::HdfsSettings;
 use filesystem::{CreateOutcome, ErrorKind, Filesystem, PutOutcome, SwapOutcome, conformance};
 
+use crate::proxy::Proxy;
 use crate::{open, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,6 +21,23 @@ async fn hdfs_conforms() {
         open(HdfsSettings { url, ..root.clone() }).await as Arc<dyn Filesystem>
     })
     .await;
+}
+
+/// The same while one in five answers of the NameNode is lost: nobody notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hdfs_conforms_while_answers_are_lost() {
+    let hdfs = shared();
+    let proxy = Proxy::start(hdfs.rpc_port(0)).await;
+    proxy.lose_every(5);
+    let next = AtomicUsize::new(0);
+    let root = settings(&hdfs);
+    let through = root.url.replace(&format!(":{}/", hdfs.rpc_port(0)), &format!(":{}/", proxy.port));
+    conformance::run_all(async || {
+        let url = format!("{through}/{}", next.fetch_add(1, Ordering::SeqCst));
+        open(HdfsSettings { url, ..root.clone() }).await as Arc<dyn Filesystem>
+    })
+    .await;
+    assert!(proxy.lost() > 50, "only {} answers were lost", proxy.lost());
 }
 
 #[tokio::test]

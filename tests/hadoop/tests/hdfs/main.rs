@@ -4,8 +4,10 @@
 
 mod conformance;
 mod errors;
+mod figures;
 mod log;
 mod proxy;
+mod wal;
 
 use std::sync::Arc;
 

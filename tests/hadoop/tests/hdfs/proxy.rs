@@ -27,7 +27,13 @@ struct Shared {
     /// The method whose answer is lost, and how.
     plan: std::sync::Mutex<Option<(String, Loss)>>,
     lost: AtomicU32,
+    /// One in so many answers to [`DECIDED`] is cut; 0: none.
+    every: AtomicU32,
+    seen: AtomicU32,
 }
+
+/// Methods whose lost answers no caller is to hear of. The others belong to a file's writer, which may fail with them.
+const DECIDED: [&str; 6] = ["rename2", "delete", "mkdirs", "getFileInfo", "getListing", "getBlockLocations"];
 
 impl Proxy {
     pub(crate) async fn start(namenode: u16) -> Proxy {
@@ -53,6 +59,11 @@ impl Proxy {
         *self.shared.plan.lock().expect("no panic") = Some((method.to_owned(), loss));
     }
 
+    /// One in `n` answers to [`DECIDED`] is lost.
+    pub(crate) fn lose_every(&self, n: u32) {
+        self.shared.every.store(n, Ordering::SeqCst);
+    }
+
     /// Answers lost so far.
     pub(crate) fn lost(&self) -> u32 {
         self.shared.lost.load(Ordering::SeqCst)
@@ -68,16 +79,26 @@ async fn relay(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
             {
-                let mut plan = shared.plan.lock().expect("no panic");
-                let hit = plan.as_ref().is_some_and(|(method, _)| {
-                    // The request's header has the method's name behind its length.
+                // The request's header has the method's name behind its length.
+                let calls = |method: &str| {
                     let name = [&[method.len() as u8], method.as_bytes()].concat();
                     buffer[..n].windows(name.len()).any(|window| window == name)
-                });
-                if hit {
-                    let (_, loss) = plan.take().expect("just seen");
+                };
+                let mut plan = shared.plan.lock().expect("no panic");
+                let mut loss = None;
+                if plan.as_ref().is_some_and(|(method, _)| calls(method)) {
+                    loss = plan.take().map(|(_, loss)| loss);
+                }
+                let every = shared.every.load(Ordering::SeqCst);
+                if every > 0
+                    && DECIDED.iter().any(|method| calls(method))
+                    && shared.seen.fetch_add(1, Ordering::SeqCst) % every == every - 1
+                {
+                    loss = Some(Loss::Cut);
+                }
+                if loss.is_some() {
                     mute.store(true, Ordering::SeqCst);
-                    let _ = losing.send(Some(loss));
+                    let _ = losing.send(loss);
                 }
             }
             if to_server.write_all(&buffer[..n]).await.is_err() {

@@ -233,6 +233,11 @@ pub trait Filesystem: Send + Sync + Debug {
     /// answers that it is locked: there the leader register decides.
     async fn lock_root(&self, holder: &str) -> Result<LockOutcome>;
 
+    /// What was sent to a store that bills requests.
+    fn requests(&self) -> Option<&s3::requests::Requests> {
+        None
+    }
+
     /// Reads part of a blob or log without keeping it open.
     async fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Bytes> {
         self.open(path).await?.read_at(offset, len).await

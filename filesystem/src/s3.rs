@@ -76,8 +76,6 @@ static COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 #[derive(Debug)]
 struct Store {
     wire: Wire,
-    /// Empty, or ends in `/`.
-    prefix: String,
     settings: S3Settings,
     runtime: Runtime,
     requests: Arc<Requests>,
@@ -113,11 +111,11 @@ impl Kept {
 
 impl Store {
     fn key(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
+        format!("{}{path}", self.wire.prefix)
     }
 
     fn register_key(&self, path: &str) -> String {
-        format!("{}{path}{REGISTER}", self.prefix)
+        format!("{}{path}{REGISTER}", self.wire.prefix)
     }
 
     fn token(&self) -> String {
@@ -209,7 +207,10 @@ impl S3Filesystem {
         let requests = Arc::new(Requests::default());
         let provider = settings.credentials.provider(&settings.region, settings.allow_http, &requests, &runtime);
         let client = wire::connect(settings.allow_http, settings.connections_idle_max);
+        let prefix = settings.prefix.trim_matches('/');
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let wire = Wire {
+            prefix,
             client: client.map_err(|error| wrong(error.to_string()))?,
             base: settings.base(),
             region: settings.region.clone(),
@@ -218,9 +219,7 @@ impl S3Filesystem {
             requests: requests.clone(),
             clock: runtime.clock.clone(),
         };
-        let prefix = settings.prefix.trim_matches('/');
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(S3Filesystem(Arc::new(Store { wire, prefix, settings, runtime, requests, kept: Mutex::default() })))
+        Ok(S3Filesystem(Arc::new(Store { wire, settings, runtime, requests, kept: Mutex::default() })))
     }
 
     /// What was sent to the store so far.
@@ -389,7 +388,7 @@ impl Filesystem for S3Filesystem {
         let mut entries = Vec::new();
         self.pages(folder, Kind::List, |page: ListPage| {
             for listed in page.contents {
-                if let Some(path) = listed.key.strip_prefix(&self.0.prefix)
+                if let Some(path) = listed.key.strip_prefix(&self.0.wire.prefix)
                     && !path.ends_with(REGISTER)
                 {
                     entries.push(Entry { path: path.to_owned(), size: listed.size });
@@ -408,7 +407,7 @@ impl Filesystem for S3Filesystem {
         let mut found = Vec::new();
         self.pages(folder, Kind::ListUploads, |page: UploadsPage| {
             for upload in page.uploads {
-                if let Some(path) = upload.key.strip_prefix(&self.0.prefix)
+                if let Some(path) = upload.key.strip_prefix(&self.0.wire.prefix)
                     && path.starts_with(folder)
                     && path[folder.len()..].starts_with('/')
                 {
@@ -514,6 +513,10 @@ impl Filesystem for S3Filesystem {
 
     async fn lock_root(&self, _: &str) -> Result<LockOutcome> {
         Ok(LockOutcome::Locked(RootLock { _guard: Box::new(()) }))
+    }
+
+    fn requests(&self) -> Option<&Requests> {
+        Some(&self.0.requests)
     }
 
     async fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Bytes> {

@@ -1,6 +1,9 @@
 //! How many requests a back end has sent, by kind: they are what an object store bills.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 /// Kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +74,7 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Requests {
     sent: [AtomicU64; Kind::ALL.len()],
+    by_part: Mutex<BTreeMap<String, [u64; Kind::ALL.len()]>>,
     /// Requests sent again for the same operation.
     pub repeated: AtomicU64,
     /// Answers that asked to slow down.
@@ -83,7 +87,39 @@ pub struct Requests {
     pub bytes_received: AtomicU64,
 }
 
+/// Most parts counted apart; more are counted together as `other`.
+const PARTS_MAX: usize = 10_000;
+
+/// Which part of a root a path belongs to: `table:<namespace>:<table>`, `log`, `manifests` or `cluster`; `other`.
+fn part_of(path: &str) -> String {
+    let mut names = path.split('/');
+    match (names.next(), names.next(), names.next()) {
+        (Some("data"), Some(namespace), Some(table)) => format!("table:{namespace}:{table}"),
+        (Some("ferrobase"), Some("log"), _) => "log".to_owned(),
+        (Some("ferrobase"), Some("table"), _) => "manifests".to_owned(),
+        (Some("ferrobase"), ..) => "cluster".to_owned(),
+        _ => "other".to_owned(),
+    }
+}
+
 impl Requests {
+    pub(super) fn count_at(&self, kind: Kind, path: &str) {
+        let part = part_of(path);
+        let mut parts = self.by_part.lock();
+        let known = parts.len() < PARTS_MAX || parts.contains_key(&part);
+        parts.entry(if known { part } else { "other".to_owned() }).or_default()[kind as usize] += 1;
+    }
+
+    /// Requests by part of the root and kind, each try counted: `table:<namespace>:<table>`, `log`, `manifests`, `cluster`,
+    /// `other`.
+    pub fn by_part(&self) -> Vec<(String, Kind, u64)> {
+        let parts = self.by_part.lock();
+        let counted = |counts: &[u64; Kind::ALL.len()], kind: Kind| counts[kind as usize];
+        let all =
+            parts.iter().flat_map(|(part, counts)| Kind::ALL.map(|kind| (part.clone(), kind, counted(counts, kind))));
+        all.filter(|(_, _, count)| *count > 0).collect()
+    }
+
     pub(super) fn count(&self, kind: Kind) {
         self.sent[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -96,5 +132,39 @@ impl Requests {
     /// All requests.
     pub fn total(&self) -> u64 {
         Kind::ALL.iter().map(|kind| self.sent(*kind)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_table_and_kind() {
+        let requests = Requests::default();
+        for path in [
+            "data/default/t/r/f/x",
+            "data/default/t/r/f/y",
+            "ferrobase/log/s/p/1",
+            "ferrobase/table/t/r.reg",
+            "ferrobase/id",
+            "x",
+        ] {
+            requests.count_at(Kind::Put, path);
+        }
+        requests.count_at(Kind::Get, "data/default/t/r/f/x");
+        let found: Vec<String> =
+            requests.by_part().iter().map(|(part, kind, count)| format!("{part} {} {count}", kind.name())).collect();
+        assert_eq!(
+            found,
+            [
+                "cluster put 1",
+                "log put 1",
+                "manifests put 1",
+                "other put 1",
+                "table:default:t get 1",
+                "table:default:t put 2"
+            ]
+        );
     }
 }

@@ -120,6 +120,8 @@ pub(super) fn connect(allow_http: bool, idle_max: usize) -> object_store::Result
         .with_timeout_disabled()
         .with_connect_timeout(Duration::from_secs(5))
         .with_pool_max_idle_per_host(idle_max)
+        // Stores close idle connections: one that is closed while a put is on its way costs a look.
+        .with_pool_idle_timeout(Duration::from_secs(15))
         .with_http1_only();
     ReqwestConnector::default().connect(&options)
 }
@@ -130,6 +132,8 @@ pub(super) struct Wire {
     pub(super) client: HttpClient,
     /// Scheme, host and, in path style, the bucket; no slash at the end.
     pub(super) base: String,
+    /// What keys of the root begin with: empty, or ends in `/`.
+    pub(super) prefix: String,
     pub(super) region: String,
     pub(super) credentials: Arc<dyn Provider>,
     /// Headers of every request that makes an object.
@@ -184,6 +188,8 @@ impl Wire {
         AwsAuthorizer::new(credential, "s3", &self.region)
             .try_authorize(&mut request, None)
             .map_err(|error| wrong(&error))?;
+        let named = ask.query.iter().find(|(name, _)| *name == "prefix").map_or(&ask.key, |(_, prefix)| prefix);
+        self.requests.count_at(ask.kind, named.strip_prefix(&self.prefix).unwrap_or(named));
         self.requests.bytes_sent.fetch_add(ask.body.len() as u64, Ordering::Relaxed);
         let wait = Wait { clock: &*self.clock, patience };
         receive(&self.client, &self.requests, ask.kind, request, ask.limit, wait).await

@@ -16,7 +16,7 @@ const CACHE_BYTES: u64 = 32 << 20;
 
 /// Runs the check: findings one by one, then what was looked at.
 pub async fn run(flags: &Fsck, format: Format) -> Result<(), Failure> {
-    let fs = flags.roots.open_existing("--data", &flags.data, &Runtime::system())?;
+    let fs = flags.roots.open_existing("--data", &flags.data, &Runtime::system()).await?;
     let options = CheckOptions { table: flags.table.clone(), deep: flags.deep, repair: flags.repair };
     // Nobody may be reading: the exit code tells all the same.
     let say = |line: String| drop(writeln!(std::io::stdout(), "{line}"));

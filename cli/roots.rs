@@ -1,4 +1,4 @@
-//! Data roots by their URL: a folder, or a prefix in a bucket.
+//! Data roots by their URL: a folder, a prefix in a bucket, a folder of an HDFS.
 //!
 //! Always true: a root that is named wrongly, or cannot be used, is a usage error before anything is touched.
 
@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use filesystem::hdfs::{HdfsFilesystem, HdfsSettings};
 use filesystem::local::LocalFilesystem;
 use filesystem::s3::{S3Filesystem, S3Settings};
 use filesystem::{ErrorKind, Filesystem};
@@ -19,6 +20,9 @@ pub struct RootFlags {
     /// Allow an S3 endpoint without TLS on another machine
     #[arg(long, env = "FERROBASE_S3_ALLOW_HTTP")]
     pub s3_allow_http: bool,
+    /// Folder with Hadoop's core-site.xml and hdfs-site.xml; default what HADOOP_CONF_DIR or HADOOP_HOME name
+    #[arg(long, env = "FERROBASE_HADOOP_CONF", value_name = "DIR")]
+    pub hadoop_conf: Option<PathBuf>,
 }
 
 /// A root's URL, understood.
@@ -26,6 +30,7 @@ pub struct RootFlags {
 enum Place {
     Folder(PathBuf),
     Bucket(Box<S3Settings>),
+    Hdfs(Box<HdfsSettings>),
 }
 
 impl RootFlags {
@@ -36,8 +41,13 @@ impl RootFlags {
             Some(("s3", _)) => S3Settings::from_env(url, self.s3_allow_http, &|name| std::env::var(name).ok())
                 .map(|settings| Place::Bucket(Box::new(settings)))
                 .map_err(|why| Failure::usage(format!("{flag} {url}: {why}"))),
+            Some(("hdfs", _)) => {
+                let hadoop_conf = self.hadoop_conf.clone();
+                Ok(Place::Hdfs(Box::new(HdfsSettings { hadoop_conf, ..HdfsSettings::new(url) })))
+            }
             _ => {
-                Err(Failure::usage(format!("{flag} `{url}`: a folder, file:///folder or s3://bucket/prefix is needed")))
+                let known = "a folder, file:///folder, s3://bucket/prefix or hdfs://host:port/folder is needed";
+                Err(Failure::usage(format!("{flag} `{url}`: {known}")))
             }
         }
     }
@@ -55,11 +65,17 @@ impl RootFlags {
         Ok(match self.place(flag, url)? {
             Place::Folder(path) => Arc::new(open_folder(path, flag, runtime)?),
             Place::Bucket(settings) => Arc::new(S3Filesystem::open(*settings, runtime.clone()).await.map_err(refused)?),
+            Place::Hdfs(settings) => Arc::new(HdfsFilesystem::open(*settings, runtime).await.map_err(refused)?),
         })
     }
 
-    /// Opens a root to look into it: nothing is made.
-    pub fn open_existing(&self, flag: &str, url: &str, runtime: &Runtime) -> Result<Arc<dyn Filesystem>, Failure> {
+    /// Opens a root to look into it: nothing is made, but for the folder of a root in HDFS.
+    pub async fn open_existing(
+        &self,
+        flag: &str,
+        url: &str,
+        runtime: &Runtime,
+    ) -> Result<Arc<dyn Filesystem>, Failure> {
         let refused = |error: filesystem::Error| Failure::usage(format!("{flag} {url}: {error}"));
         Ok(match self.place(flag, url)? {
             Place::Folder(path) if !path.is_dir() => {
@@ -69,6 +85,7 @@ impl RootFlags {
             Place::Bucket(settings) => {
                 Arc::new(S3Filesystem::open_unchecked(*settings, runtime.clone()).map_err(refused)?)
             }
+            Place::Hdfs(settings) => Arc::new(HdfsFilesystem::open(*settings, runtime).await.map_err(refused)?),
         })
     }
 
@@ -76,7 +93,7 @@ impl RootFlags {
     pub fn folder(&self, flag: &str, url: &str) -> Result<Option<PathBuf>, Failure> {
         match self.place(flag, url)? {
             Place::Folder(path) => Ok(Some(path)),
-            Place::Bucket(_) => Ok(None),
+            Place::Bucket(_) | Place::Hdfs(_) => Ok(None),
         }
     }
 }

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-const WRITERS: u64 = 6;
+pub const WRITERS: u64 = 6;
 const ROWS_PER_WRITER: u64 = 25;
 const BATCH: u64 = 5;
 
@@ -43,13 +43,13 @@ fn increment(row: &str) -> Mutation {
 
 /// What the writers know; each row has one writer.
 #[derive(Default)]
-struct Known {
+pub struct Known {
     /// Row → newest acknowledged and newest tried version.
     rows: Mutex<BTreeMap<String, (u64, u64)>>,
-    incremented: AtomicU64,
+    pub incremented: AtomicU64,
     in_doubt: AtomicU64,
-    acknowledged: AtomicU64,
-    stop: AtomicBool,
+    pub acknowledged: AtomicU64,
+    pub stop: AtomicBool,
 }
 
 impl Known {
@@ -62,7 +62,8 @@ impl Known {
         self.rows.lock().get_mut(row).expect("tried before").0 = version;
     }
 
-    async fn check(&self, table: &Table) {
+    /// Compares what is there with what is known.
+    pub async fn check(&self, table: &Table) {
         let rows = self.rows.lock().clone();
         let mut found: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         let mut scan = Scan::default();
@@ -99,9 +100,9 @@ impl Known {
     }
 }
 
-/// Writes until told to stop. `quiet` is held shared during each operation, so that a checker can wait for silence.
-async fn write(known: Arc<Known>, table: Table, quiet: Arc<tokio::sync::RwLock<()>>, writer: u64) {
-    for step in 1_u64.. {
+/// Writes versions from `first` on, until told to stop. `quiet` is held shared during each operation, so that a checker can wait for silence.
+pub async fn write(known: Arc<Known>, table: Table, quiet: Arc<tokio::sync::RwLock<()>>, writer: u64, first: u64) {
+    for step in first.. {
         if known.stop.load(Ordering::Relaxed) {
             return;
         }
@@ -137,6 +138,15 @@ async fn write(known: Arc<Known>, table: Table, quiet: Arc<tokio::sync::RwLock<(
     }
 }
 
+/// A table with memtables so small that flushes and compactions run all the time, and its splits.
+pub fn small_table() -> (TableDescriptor, [Bytes; 2]) {
+    let mut descriptor = TableDescriptor::new("t".parse().expect("a name"))
+        .with_family(FamilyDescriptor::new("f").with("VERSIONS", "1"))
+        .with_family(FamilyDescriptor::new("g"));
+    descriptor.attributes.insert("MEMSTORE_FLUSHSIZE".into(), "65536".into());
+    (descriptor, [Bytes::from("row1"), Bytes::from("row3")])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_nothing_and_counts_once() {
     let (kills, mut dice) = (setting("SERVER_KILLS", 10), StdRng::seed_from_u64(setting("KILL_SEED", 1)));
@@ -149,18 +159,15 @@ async fn a_killed_server_loses_nothing_and_counts_once() {
         .open()
         .await
         .expect("the server answers");
-    let mut descriptor = TableDescriptor::new("t".parse().expect("a name"))
-        .with_family(FamilyDescriptor::new("f").with("VERSIONS", "1"))
-        .with_family(FamilyDescriptor::new("g"));
-    descriptor.attributes.insert("MEMSTORE_FLUSHSIZE".into(), "65536".into());
-    let splits = [Bytes::from("row1"), Bytes::from("row3")];
+    let (descriptor, splits) = small_table();
     connection.admin().create_table(&descriptor, &splits).await.expect("a table is made");
     let table = connection.table(descriptor.name.clone());
 
     let known = Arc::new(Known::default());
     let quiet = Arc::new(tokio::sync::RwLock::new(()));
-    let writers: Vec<_> =
-        (0..WRITERS).map(|writer| tokio::spawn(write(known.clone(), table.clone(), quiet.clone(), writer))).collect();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| tokio::spawn(write(known.clone(), table.clone(), quiet.clone(), writer, 1)))
+        .collect();
     for kill in 0..kills {
         tokio::time::sleep(Duration::from_millis(dice.random_range(100..800))).await;
         server.kill();

@@ -49,14 +49,19 @@ impl Server {
 
     /// The same, with ready file and log in a folder of its own, for two servers over one root.
     pub fn start_in(data: &Path, beside: &Path, extra: &[&str]) -> Server {
+        Server::start_over(&data.to_string_lossy(), beside, extra, &[])
+    }
+
+    /// Starts a server over a root that is given by its URL, with more variables in its environment.
+    pub fn start_over(data: &str, beside: &Path, extra: &[&str], environment: &[(&str, &str)]) -> Server {
         std::fs::create_dir_all(beside).expect("a folder beside the data");
         let (ready, log) = (beside.join("ready.json"), beside.join("log"));
         let _ = std::fs::remove_file(&ready); // A killed server leaves it behind.
         let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let begun = Instant::now();
         let mut child = Command::new(binary())
-            .args(["standalone", "--data"])
-            .arg(data)
+            .args(["standalone", "--data", data])
+            .envs(environment.iter().copied())
             .args(
                 [("--port", "0"), ("--http-port", "off")]
                     .iter()

@@ -1,19 +1,25 @@
-//! Total loss: the server is killed under load, everything local is deleted, and a new one, of another name and on other ports, starts over
-//! the same bucket, which holds data and log. Every acknowledged write is there, without any step by hand.
+//! Total loss and zombies over roots of other machines, which hold data and log.
 //!
-//! Short form: 5 losses; long form: `tests/run long loss N [SEED]`.
+//! - The server is killed under load, everything local is deleted, and a new one, of another name and on other ports, starts over the same
+//!   root. Every acknowledged write is there, without any step by hand.
+//! - The server is frozen under load, another one takes the root over, flushes and compacts, and then the first is thawed: it ends by itself, none
+//!   of its late writes is acknowledged, and nothing is lost.
+//!
+//! Short form: 5 losses in a bucket, 2 in HDFS; long form: `tests/run long loss N [SEED]`.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client::Connection;
+use client::{Connection, Table};
 use ferrobase_s3_fixture::{KEY, Server as Bucket};
 use ferrobase_tests::process::Server;
 use ferrobase_tests::setting;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use crate::server::{Known, WRITERS, small_table, write};
 
@@ -23,16 +29,35 @@ const OPERATION_MAX: Duration = Duration::from_secs(5);
 const STEPS_MAX: u64 = 1_000_000;
 const BUCKET: &str = "ferrobase";
 
-/// Starts a server over the bucket with nothing local but `beside`, which is new.
-fn start(bucket: &Bucket, beside: &Path) -> Server {
-    let endpoint = bucket.endpoint();
-    let environment = [
-        ("AWS_ENDPOINT_URL", endpoint.as_str()),
-        ("AWS_ACCESS_KEY_ID", KEY.0),
-        ("AWS_SECRET_ACCESS_KEY", KEY.1),
-        ("AWS_REGION", "us-east-1"),
-    ];
-    Server::start_over(&format!("s3://{BUCKET}/root"), beside, &[], &environment)
+/// A root that every machine reaches.
+struct Root {
+    url: String,
+    flags: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Root {
+    fn in_bucket(bucket: &Bucket) -> Root {
+        bucket.make_bucket(BUCKET).expect("a bucket");
+        let environment = vec![
+            ("AWS_ENDPOINT_URL", bucket.endpoint()),
+            ("AWS_ACCESS_KEY_ID", KEY.0.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", KEY.1.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ];
+        Root { url: format!("s3://{BUCKET}/root"), flags: Vec::new(), environment }
+    }
+
+    /// Starts a server with nothing local but `beside`, which is new.
+    fn start(&self, beside: &Path) -> Server {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Server::start_over(&self.url, beside, &flags, &environment)
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
 }
 
 async fn connect(server: &Server, timeout: Duration) -> Connection {
@@ -40,46 +65,118 @@ async fn connect(server: &Server, timeout: Duration) -> Connection {
     Connection::builder(&address).timeout(timeout).open().await.expect("the server answers")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_alone_brings_back_every_acknowledged_write() {
-    let (losses, mut dice) = (setting("LOSSES", 5), StdRng::seed_from_u64(setting("KILL_SEED", 1)));
-    let store = tempfile::tempdir().expect("a folder");
-    let bucket = Bucket::start(store.path()).await.expect("the store starts");
-    bucket.make_bucket(BUCKET).expect("a bucket");
+/// The table, for clients that wait as long as it takes.
+async fn table(server: &Server) -> Table {
+    connect(server, Duration::from_secs(120)).await.table(small_table().0.name)
+}
+
+async fn make_table(server: &Server) {
     let (descriptor, splits) = small_table();
-    let known = Arc::new(Known::default());
-    for loss in 0..=losses {
-        let beside = tempfile::tempdir().expect("a folder");
-        let server = start(&bucket, beside.path());
-        let patient = connect(&server, Duration::from_secs(120)).await;
-        if loss == 0 {
-            patient.admin().create_table(&descriptor, &splits).await.expect("a table is made");
-        } else {
-            known.check(&patient.table(descriptor.name.clone())).await;
-        }
-        if loss == losses {
-            assert_eq!(server.stop(), Some(0), "a graceful end");
-            break;
-        }
-        let table = connect(&server, OPERATION_MAX).await.table(descriptor.name.clone());
-        known.stop.store(false, Ordering::Relaxed);
-        let quiet = Arc::new(tokio::sync::RwLock::new(()));
-        let write =
-            |writer| tokio::spawn(write(known.clone(), table.clone(), quiet.clone(), writer, 1 + loss * STEPS_MAX));
-        let writers: Vec<_> = (0..WRITERS).map(write).collect();
-        let before = known.acknowledged.load(Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(dice.random_range(200..2_000))).await;
-        while known.acknowledged.load(Ordering::Relaxed) < before + 20 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        server.kill();
-        known.stop.store(true, Ordering::Relaxed);
-        for writer in writers {
-            writer.await.expect("a writer does not panic");
-        }
-        drop(beside);
+    let patient = connect(server, Duration::from_secs(120)).await;
+    patient.admin().create_table(&descriptor, &splits).await.expect("a table is made");
+}
+
+/// Writers, whose versions begin behind those of earlier rounds; they go on until at least some writes are acknowledged.
+async fn load(known: &Arc<Known>, server: &Server, round: u64, time: Duration) -> Vec<JoinHandle<()>> {
+    let table = connect(server, OPERATION_MAX).await.table(small_table().0.name);
+    known.stop.store(false, Ordering::Relaxed);
+    let quiet = Arc::new(tokio::sync::RwLock::new(()));
+    let write =
+        |writer| tokio::spawn(write(known.clone(), table.clone(), quiet.clone(), writer, 1 + round * STEPS_MAX));
+    let writers = (0..WRITERS).map(write).collect();
+    let before = known.acknowledged.load(Ordering::Relaxed);
+    tokio::time::sleep(time).await;
+    while known.acknowledged.load(Ordering::Relaxed) < before + 20 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    writers
+}
+
+/// Tells the writers to stop, and waits until what they have under way has failed or not.
+async fn silence(known: &Known, writers: Vec<JoinHandle<()>>) {
+    known.stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.expect("a writer does not panic");
+    }
+}
+
+async fn lose_everything(root: &Root, losses: u64) {
+    let mut dice = StdRng::seed_from_u64(setting("KILL_SEED", 1));
+    let known = Arc::new(Known::default());
+    for loss in 0..losses {
+        let beside = folder();
+        let server = root.start(beside.path());
+        if loss == 0 {
+            make_table(&server).await;
+        } else {
+            known.check(&table(&server).await).await;
+        }
+        let writers = load(&known, &server, loss, Duration::from_millis(dice.random_range(200..2_000))).await;
+        server.kill();
+        silence(&known, writers).await;
+    }
+    let beside = folder();
+    let server = root.start(beside.path());
+    known.check(&table(&server).await).await;
+    assert_eq!(server.stop(), Some(0), "a graceful end");
     let (acknowledged, incremented) =
         (known.acknowledged.load(Ordering::Relaxed), known.incremented.load(Ordering::SeqCst));
     println!("{losses} losses, {acknowledged} puts and {incremented} increments acknowledged: all there, once");
+}
+
+async fn freeze_and_thaw(root: &Root) {
+    let known = Arc::new(Known::default());
+    let (beside, other) = (folder(), folder());
+    let mut frozen = root.start(beside.path());
+    make_table(&frozen).await;
+    let writers = load(&known, &frozen, 0, Duration::from_millis(500)).await;
+    let signal = |server: &Server, signal| {
+        // SAFETY: kill(2) touches no memory; the server has not been waited for, so the id is still its.
+        assert_eq!(unsafe { libc::kill(server.pid() as libc::pid_t, signal) }, 0);
+    };
+    signal(&frozen, libc::SIGSTOP);
+    silence(&known, writers).await;
+    let server = root.start(other.path());
+    known.check(&table(&server).await).await;
+    let writers = load(&known, &server, 1, Duration::from_millis(500)).await;
+    let admin = connect(&server, Duration::from_secs(120)).await.admin();
+    let name = small_table().0.name;
+    admin.flush(&name).await.expect("a flush");
+    admin.compact(&name, None, true).await.expect("a compaction is asked for");
+    signal(&frozen, libc::SIGCONT);
+    assert_eq!(frozen.wait(), Some(5), "who was passed over ends:\n{}", frozen.log_text());
+    silence(&known, writers).await;
+    known.check(&table(&server).await).await;
+    assert_eq!(server.stop(), Some(0), "a graceful end");
+    // And what lies there is what the registers say.
+    let beside = folder();
+    let server = root.start(beside.path());
+    known.check(&table(&server).await).await;
+    assert_eq!(server.stop(), Some(0), "a graceful end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_alone_brings_back_every_acknowledged_write() {
+    let store = folder();
+    let bucket = Bucket::start(store.path()).await.expect("the store starts");
+    lose_everything(&Root::in_bucket(&bucket), setting("LOSSES", 5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_over_a_bucket_is_passed_over_and_does_no_harm() {
+    let store = folder();
+    let bucket = Bucket::start(store.path()).await.expect("the store starts");
+    freeze_and_thaw(&Root::in_bucket(&bucket)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hdfs_alone_brings_back_every_acknowledged_write_and_a_frozen_server_does_no_harm() {
+    let cluster = ferrobase_hadoop_fixture::shared();
+    let root = || Root {
+        url: cluster.fresh_root(),
+        flags: vec!["--hadoop-conf".to_owned(), cluster.conf().to_string_lossy().into_owned()],
+        environment: Vec::new(),
+    };
+    lose_everything(&root(), setting("LOSSES", 2)).await;
+    freeze_and_thaw(&root()).await;
 }

@@ -58,6 +58,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const MENDED_TOGETHER: usize = 8;
 /// Between two rounds of collection; the first comes soon after the start.
 const COLLECT: Duration = Duration::from_secs(60 * 60);
+/// The same over a store that cannot append: it bills listings.
+const COLLECT_SPARING: Duration = Duration::from_secs(24 * 60 * 60);
 const COLLECT_FIRST: Duration = Duration::from_secs(60);
 /// Memory of the master region at which it goes to files.
 const JOURNAL_BYTES: u64 = 4 << 20;
@@ -272,7 +274,8 @@ impl Master {
                     }
                 }
                 if now >= collect_at {
-                    collect_at = now + COLLECT;
+                    let sparing = !master.ctx.log.filesystem().appends();
+                    collect_at = now + if sparing { COLLECT_SPARING } else { COLLECT };
                     master.collect().await;
                 }
             }

@@ -28,6 +28,8 @@ use crate::remembered::Rest;
 use crate::server::RegionServer;
 use crate::upkeep::Region;
 
+/// A store that cannot append bills its listings: rounds of collection are so much rarer there.
+const SPARING: u32 = 24;
 /// Looks follow each other no faster.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes written to a region after which somebody looks whether it should be flushed; less if its memtables are small.
@@ -197,7 +199,10 @@ impl RegionServer {
             if old_streams >= OLD_STREAMS_MAX {
                 me.flush_because(&hosted, Reason::Log).await;
             }
-            me.collect(&hosted).await;
+            // Where listings are billed, what lies about waits for the next round.
+            if me.ctx.region.fs.appends() {
+                me.collect(&hosted).await;
+            }
         });
     }
 
@@ -217,13 +222,16 @@ impl RegionServer {
     pub(crate) fn start_collection(self: &Arc<Self>) -> Task<()> {
         let (me, shutdown) = (Arc::downgrade(self), self.shutdown.clone());
         let clock = self.ctx.region.runtime.clock.clone();
-        let period = Duration::from_millis(self.ctx.settings.collect_period_ms.max(1));
+        let first = Duration::from_millis(self.ctx.settings.collect_period_ms.max(1));
+        let later = if self.ctx.region.fs.appends() { first } else { first * SPARING };
         runtime::task::spawn("collection", async move {
+            let mut period = first;
             loop {
                 tokio::select! {
                     () = shutdown.wait() => return,
                     () = clock.sleep(period) => {}
                 }
+                period = later;
                 let Some(server) = me.upgrade() else { return };
                 for hosted in server.regions.all() {
                     server.collect(&hosted).await;

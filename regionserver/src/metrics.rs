@@ -4,7 +4,10 @@
 //! gauge.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use filesystem::Filesystem;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -64,6 +67,35 @@ impl Collector for Snapshot {
     }
 }
 
+/// What was sent to a store that bills requests.
+#[derive(Debug)]
+struct Sent(Arc<dyn Filesystem>);
+
+impl Collector for Sent {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Some(sent) = self.0.requests() else { return Ok(()) };
+        let help = "Requests to the S3 store, each try counted, by part of the root and kind";
+        let mut family = encoder.encode_descriptor("ferrobase_s3_requests", help, None, MetricType::Counter)?;
+        for (part, kind, count) in sent.by_part() {
+            let labels = [("part", part.as_str()), ("kind", kind.name())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let counters = [
+            ("ferrobase_s3_repeated", "Requests to the S3 store that were sent again", &sent.repeated),
+            ("ferrobase_s3_slowed", "Answers of the S3 store that asked to slow down", &sent.slowed),
+            ("ferrobase_s3_unanswered", "Requests to the S3 store without an answer in time", &sent.unanswered),
+            ("ferrobase_s3_sent_bytes", "Bytes of bodies sent to the S3 store", &sent.bytes_sent),
+            ("ferrobase_s3_received_bytes", "Bytes of bodies received from the S3 store", &sent.bytes_received),
+        ];
+        for (name, help, value) in counters {
+            let value = value.load(Ordering::Relaxed);
+            let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}
+
 impl Metric {
     fn value(&self, value: u64, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
         if self.rises {
@@ -79,6 +111,7 @@ impl RegionServer {
     pub fn metrics(&self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.snapshot()));
+        registry.register_collector(Box::new(Sent(self.ctx.region.fs.clone())));
         let mut out = String::new();
         text::encode(&mut out, &registry).expect("writing to a string does not fail");
         out

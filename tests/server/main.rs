@@ -1,6 +1,7 @@
 //! The real binary, started as a user would start it.
 
 mod bench;
+mod bucket;
 mod fsck;
 mod inspect;
 mod readme;

@@ -8,7 +8,7 @@ use ferrobase_tests::process::Server;
 
 use super::{ferrobase, said};
 
-fn http(port: u64, path: &str) -> (u16, String) {
+pub fn http(port: u64, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", u16::try_from(port).expect("a port"))).expect("the door is open");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("written");

@@ -1,0 +1,92 @@
+//! A server whose data and log lie in a bucket: what it asks of the store, who else may start, and what wrong settings say.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use ferrobase_s3_fixture::{KEY, Server as Bucket};
+use ferrobase_tests::process::{Server, binary};
+
+use super::start::http;
+use super::{ferrobase, said};
+
+const DATA: &str = "s3://ferrobase/root";
+
+fn environment(bucket: &Bucket) -> [(&'static str, String); 4] {
+    [
+        ("AWS_ENDPOINT_URL", bucket.endpoint()),
+        ("AWS_ACCESS_KEY_ID", KEY.0.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", KEY.1.to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+    ]
+}
+
+fn start(bucket: &Bucket, beside: &Path) -> Server {
+    let environment = environment(bucket);
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Server::start_over(DATA, beside, &["--http-port", "0"], &environment)
+}
+
+/// Runs `ferrobase` to its end with these settings for the bucket; it runs aside, for the bucket lives in this process.
+async fn run(environment: Vec<(&'static str, String)>, folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).envs(environment).current_dir(folder).stdin(Stdio::null());
+    tokio::task::spawn_blocking(move || command.output().expect("ferrobase starts")).await.expect("it ran")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
+    bucket.make_bucket("ferrobase").expect("a bucket");
+    let server = start(&bucket, &folder.join("one"));
+    let connect = format!("127.0.0.1:{}", server.port);
+    bucket.take_log();
+    let script = "create 't', 'f', SPLITS => ['m']; put 't', 'a', 'f:q', '1'; put 't', 'x', 'f:q', '2'; flush 't'; \
+                  put 't', 'a', 'f:q', '3'; flush 't'; major_compact 't'; put 't', 'b', 'f:q', '4'; scan 't'";
+    let wrote = ferrobase(folder, &["shell", "--connect", &connect, "-c", script]);
+    assert!(wrote.status.success() && said(&wrote).0.contains("3 row(s)"), "{:?}", said(&wrote));
+    let held = bucket.take_log();
+    let of_kind = |kind: &str| held.iter().filter(|entry| entry.kind == kind).count();
+    assert!(of_kind("put") > 10, "{held:?}");
+    let listed: Vec<_> =
+        held.iter().filter(|entry| ["list", "list-uploads", "copy"].contains(&entry.kind.as_str())).collect();
+    assert!(listed.is_empty(), "serving lists and renames nothing: {listed:?}");
+    let metrics = http(server.told["http_port"].as_u64().expect("a port"), "/metrics").1;
+    for wanted in ["part=\"table:default:t\",kind=\"put\"", "part=\"log\",kind=\"put\"", "part=\"manifests\""] {
+        assert!(metrics.contains(&format!("ferrobase_s3_requests_total{{{wanted}")), "{wanted}: {metrics}");
+    }
+
+    // Nobody else may start, and anybody may look.
+    let all = || environment(&bucket).to_vec();
+    let second = ["standalone", "--data", DATA, "--port", "0", "--http-port", "off"];
+    let output = run(all(), folder, &second).await;
+    assert_eq!(output.status.code(), Some(5), "{:?}", said(&output));
+    assert!(said(&output).1.contains(&connect), "{:?}", said(&output));
+    let output = run(all(), folder, &["fsck", "--data", DATA, "--deep"]).await;
+    assert_eq!(output.status.code(), Some(0), "{:?}", said(&output));
+
+    // After a kill the next one is up without asking anybody for names, and has everything.
+    server.kill();
+    let server = start(&bucket, &folder.join("two"));
+    let connect = format!("127.0.0.1:{}", server.port);
+    let read = ferrobase(folder, &["shell", "--connect", &connect, "-c", "get 't', 'a'; get 't', 'b'"]);
+    assert!(said(&read).0.contains("value=3") && said(&read).0.contains("value=4"), "{:?}", said(&read));
+    assert_eq!(server.stop(), Some(0), "a graceful end");
+
+    // Wrong settings say what to do, and leave nothing behind.
+    let mut wrong_secret = all();
+    wrong_secret[2].1 = "wrong".to_owned();
+    bucket.ignore_conditions(true);
+    let output = run(all(), folder, &second).await;
+    assert!(output.status.code() == Some(2) && said(&output).1.contains("condition"), "{:?}", said(&output));
+    bucket.ignore_conditions(false);
+    for (environment, data, hint) in
+        [(wrong_secret, DATA, "SignatureDoesNotMatch"), (all(), "s3://nosuchbucket/root", "bucket")]
+    {
+        let arguments = ["standalone", "--data", data, "--port", "0", "--http-port", "off"];
+        let output = run(environment, folder, &arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{data}: {:?}", said(&output));
+        assert!(said(&output).1.contains(hint), "{data}: {:?}", said(&output));
+    }
+}

@@ -45,7 +45,8 @@ async fn blobs_are_written_once(fs: &dyn Filesystem) {
     assert_eq!(fs.put_if_absent("a/b", "two".into()).await.expect("put"), PutOutcome::Exists);
     let mut writer = fs.create_blob("a/b").await.expect("create");
     writer.write("three".into()).await.expect("write");
-    assert_eq!(writer.finish().await.expect_err("taken").kind(), ErrorKind::Exists);
+    let error = writer.finish().await.expect_err("taken");
+    assert_eq!(error.kind(), ErrorKind::Exists, "{error}");
     assert_eq!(all(fs, "a/b").await, "one");
     assert_eq!(fs.put_if_absent("a/c", "x".into()).await.expect("put"), PutOutcome::Created);
     assert_eq!(fs.rename("a/b", "a/c").await.expect("rename"), PutOutcome::Exists);

@@ -144,11 +144,15 @@ fn by_class(class: &str, message: &str) -> Verdict {
         | "IllegalArgumentException"
         | "HadoopIllegalArgumentException"
         | "PathIsNotDirectoryException" => Verdict::Refused(ErrorKind::Invalid),
-        // "could only be written to 0 of the 1 minReplication nodes. There are 3 datanode(s) running": no node takes a block, for want of
-        // space if there are nodes.
+        // "could only be written to 0 of the 1 minReplication nodes. There are 3 datanode(s) running and no node(s) are excluded": no
+        // node takes a block, for want of space if there are nodes that were not set aside because they had failed.
         _ if message.contains("could only be written to") => {
-            let none = message.contains("There are 0 datanode(s)");
-            Verdict::Later(if none { ErrorKind::Unavailable } else { ErrorKind::Full })
+            let number = |before: &str, behind: &str| -> Option<u32> {
+                message.split_once(before)?.1.split_once(behind)?.0.parse().ok()
+            };
+            let running = number("There are ", " datanode(s)").unwrap_or(0);
+            let excluded = number("running and ", " node(s)").unwrap_or(0);
+            Verdict::Later(if running <= excluded { ErrorKind::Unavailable } else { ErrorKind::Full })
         }
         "LeaseExpiredException" => Verdict::Refused(ErrorKind::Unavailable),
         _ if class.starts_with("org.apache.hadoop") || class.starts_with("java.") => {
@@ -500,9 +504,18 @@ mod tests {
             (
                 rpc(
                     "java.io.IOException",
-                    "File /a could only be written to 0 of the 1 minReplication nodes. There are 3 datanode(s) running",
+                    "File /a could only be written to 0 of the 1 minReplication nodes. There are 3 datanode(s) running and no node(s) are \
+                     excluded in this operation.",
                 ),
                 Verdict::Later(ErrorKind::Full),
+            ),
+            (
+                rpc(
+                    "java.io.IOException",
+                    "File /a could only be written to 0 of the 1 minReplication nodes. There are 3 datanode(s) running and 3 node(s) are \
+                     excluded in this operation.",
+                ),
+                Verdict::Later(ErrorKind::Unavailable),
             ),
             (
                 rpc(

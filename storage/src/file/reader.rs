@@ -545,12 +545,7 @@ impl HFileReader {
 
     /// Reads the whole file: checksums of all blocks, the order of the cells and their number. Answers the number.
     pub async fn verify(self: &Arc<Self>) -> Result<u64> {
-        for chunk in self.bloom.iter().chain(&self.delete_bloom).flat_map(|bloom| &bloom.chunks) {
-            self.block(chunk, BlockType::BloomChunk).await?;
-        }
-        for entry in &self.meta_root {
-            self.block(entry, BlockType::Meta).await?;
-        }
+        self.check_extras().await?;
         let (mut source, mut cells, mut last) = (self.source(), 0, None::<Cell>);
         let mut progress = source.seek(&Cell::first_on_row(b""))?;
         loop {

@@ -225,6 +225,31 @@ async fn sealed_pieces_are_deleted_and_flushed_ones_are_never_sealed() {
     assert_eq!((seqnos(&fs, &copy, "b").await, seqnos(&fs, &copy, "c").await), (vec![2], vec![6, 7, 8, 9]));
 }
 
+/// A piece is needed until all its regions have flushed what it holds of them.
+#[tokio::test]
+async fn a_piece_stays_for_the_last_region_that_needs_it() {
+    let (_, fs) = root();
+    let log = log(&fs, 1, settings()).await;
+    write(&log, "a", 1).await;
+    for ticket in [submit(&log, "a", 2), submit(&log, "b", 1)] {
+        ticket.durable().await.expect("durable");
+    }
+    assert_eq!(log.counters().syncs, 2, "both regions' entries are in one piece");
+    log.forget(&Bytes::from("a"), SeqNo(2)).await.expect("forget");
+    assert_eq!(paths(&fs).await.len(), 1, "the piece of one region goes, the piece of both stays");
+    let copy = fence(&fs, 1).await.expect("fence");
+    assert_eq!(seqnos(&fs, &copy, "b").await, [1]);
+
+    let (_, fs) = root();
+    let log = self::log(&fs, 2, settings()).await;
+    for ticket in [submit(&log, "a", 1), submit(&log, "b", 1)] {
+        ticket.durable().await.expect("durable");
+    }
+    log.forget(&Bytes::from("a"), SeqNo(1)).await.expect("forget");
+    log.forget(&Bytes::from("b"), SeqNo(1)).await.expect("forget");
+    assert!(paths(&fs).await.is_empty(), "nobody needs it");
+}
+
 #[tokio::test]
 async fn forgotten_segments_go_and_a_clean_end_leaves_no_data() {
     let (_, fs) = root();

@@ -16,6 +16,8 @@
 //!   A scan that names columns asks its filter about the start row, though there is no such row, if the first file has no family markers: then
 //!   `WhileMatchFilter` may end the scan before it has begun. One that leaves out a file for its times does not ask about rows that have cells there
 //!   alone: then `WhileMatchFilter` may go on.
+//!   Then, and in gets and conditions too, it depends on the same whether a comparator of numbers meets a row that is no number, which is
+//!   refused: rows are compared with numbers only where neither times nor columns are asked for.
 //!   A component comparator over what is shorter than it compares with whatever bytes lie behind: it is asked of long enough parts alone.
 
 use bytes::Bytes;
@@ -102,6 +104,8 @@ struct Author {
     /// Whether a scan is being written that names columns: its filter may be asked about the start row, though no such row exists; or one that may
     /// leave out files for their times: its filter is not asked about rows of which only those have cells.
     unreal: bool,
+    /// Whether the filter is asked about a row of which nothing is wanted depends on where its cells lie.
+    elusive: bool,
     /// Whether reads have time ranges.
     ranges: bool,
     families: Vec<FamilyDescriptor>,
@@ -122,8 +126,18 @@ pub fn story(seed: u64, length: usize) -> Story {
     // Half the stories with NEW_VERSION_BEHAVIOR have time ranges, and all their cells in memory.
     let by_write_order = families.iter().any(FamilyDescriptor::new_version_behavior);
     let ranges = !by_write_order || dice.chance(50);
-    let mut author =
-        Author { dice, nameless, wide, named: false, raw: false, unreal: false, ranges, families, now: START };
+    let mut author = Author {
+        dice,
+        nameless,
+        wide,
+        named: false,
+        raw: false,
+        unreal: false,
+        elusive: false,
+        ranges,
+        families,
+        now: START,
+    };
     let mut operations = vec![Operation::Clock(START)];
     // Some stories read rarely and maintain often, some the other way round.
     let upkeep = author.dice.of(&[3, 8, 15]);
@@ -398,7 +412,7 @@ impl Author {
     }
 
     fn check(&mut self) -> Operation {
-        (self.named, self.raw, self.unreal) = (false, false, false);
+        (self.named, self.raw, self.unreal, self.elusive) = (false, false, false, true);
         let row = self.row();
         let time_range = if self.dice.chance(20) { self.time_range() } else { TimeRange::ALL };
         let condition = if self.dice.chance(75) {
@@ -444,7 +458,8 @@ impl Author {
         }
         let expires = self.families.iter().any(|family| family.attributes.contains_key("TTL"));
         let timed = !selection.time_range.is_all() || !selection.family_time_ranges.is_empty();
-        self.unreal = self.unreal && (expires || timed || selection.columns.values().any(Option::is_some));
+        self.elusive = expires || timed || selection.columns.values().any(Option::is_some);
+        self.unreal = self.unreal && self.elusive;
         self.named = self.families.iter().any(|family| {
             family.new_version_behavior() && matches!(selection.columns.get(&family.name), Some(Some(_)))
         });
@@ -655,6 +670,12 @@ impl Author {
             17 => Filter::RandomRow { chance: self.dice.of(&[-1.0, 1.5]) },
             18 => {
                 let (op, comparator) = self.name_comparison(ROWS);
+                let comparator = match comparator {
+                    Comparator::Long(value) | Comparator::BigDecimal(value) if self.elusive => {
+                        Comparator::Binary(value)
+                    }
+                    comparator => comparator,
+                };
                 Filter::Row { op, comparator }
             }
             19 | 20 => {

@@ -25,6 +25,23 @@ where
     bad_keys_and_heads_are_refused(&*make().await).await;
 }
 
+/// Runs every check where one call in four goes wrong ([`flaky`]): a caller that follows the contract does not notice. Panics if none
+/// of a kind did.
+pub async fn run_all_flaky<F>(make: F)
+where
+    F: AsyncFn() -> Arc<dyn Filesystem>,
+{
+    let roots = parking_lot::Mutex::new(Vec::new());
+    run_all(async || {
+        let root = flaky::Flaky::over(make().await);
+        roots.lock().push(root.clone());
+        Arc::new(flaky::Settled::over(Arc::new(root))) as Arc<dyn Filesystem>
+    })
+    .await;
+    let hits = roots.lock().iter().map(flaky::Flaky::hits).fold([0; 3], |[a, b, c], [x, y, z]| [a + x, b + y, c + z]);
+    assert!(hits.iter().all(|hits| *hits >= 10), "not done, no answer, late: {hits:?}");
+}
+
 /// Runs the checks of what only back ends of one machine promise, each on a root of its own.
 pub async fn run_one_machine<F>(make: F)
 where
@@ -295,6 +312,8 @@ mod tests {
         let make = async || Arc::new(memory::MemoryFilesystem::new()) as Arc<dyn Filesystem>;
         run_all(make).await;
         run_one_machine(make).await;
+        run_all_flaky(make).await;
+        run_all_flaky(async || Arc::new(memory::MemoryFilesystem::without_appends()) as Arc<dyn Filesystem>).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -307,6 +326,7 @@ mod tests {
         };
         run_all(make).await;
         run_one_machine(make).await;
+        run_all_flaky(make).await;
     }
 
     #[tokio::test]

@@ -11,12 +11,15 @@
 //!   no effect that a reader takes for a value.
 //! - Paths are keys `a/b/c` below the root; they never leave it.
 
+mod cause;
 mod checksum;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod faulty;
+#[cfg(any(test, feature = "testing"))]
+pub mod flaky;
 pub mod hdfs;
 pub mod local;
 pub mod memory;
@@ -30,6 +33,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use cause::Cause;
 pub use checksum::{crc32c, crc32c_of};
 pub use error::{Error, ErrorKind, Result};
 pub use path::check_key;

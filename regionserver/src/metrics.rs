@@ -74,11 +74,11 @@ struct Sent(Arc<dyn Filesystem>);
 impl Collector for Sent {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Some(sent) = self.0.requests() else { return Ok(()) };
-        let help = "Requests to the S3 store, each try counted, by part of the root and kind";
+        let help = "Requests to the S3 store, each try counted, by part of the root, kind and cause";
         let mut family = encoder.encode_descriptor("ferrobase_s3_requests", help, None, MetricType::Counter)?;
-        for (part, kind, count) in sent.by_part() {
-            let labels = [("part", part.as_str()), ("kind", kind.name())];
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        for of in sent.counted() {
+            let labels = [("part", of.part.as_str()), ("kind", of.kind.name()), ("cause", of.cause.name())];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&of.count, None)?;
         }
         let counters = [
             ("ferrobase_s3_repeated", "Requests to the S3 store that were sent again", &sent.repeated),

@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use filesystem::Filesystem;
+use filesystem::{Cause, Filesystem};
 
 use crate::error::Result;
 use crate::manifest;
@@ -77,6 +77,10 @@ async fn listed(fs: &Arc<dyn Filesystem>) -> Result<BTreeMap<u64, Vec<Segment>>>
 
 /// Ends every stream but `own`, as only the sole process below a root may: no other writer lives.
 pub async fn end_others(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected> {
+    Cause::Collection.of(end_all_but(fs, own)).await
+}
+
+async fn end_all_but(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected> {
     let mut done = Collected::default();
     for stream in listed(fs).await?.into_keys().filter(|stream| *stream != own) {
         if let Ok(Some((State::Ended { .. } | State::Released, _))) = wal::state(fs, stream).await {
@@ -97,6 +101,10 @@ pub async fn end_others(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected>
 /// segments that their writers had forgotten. Heads and fences stay for ever. `data` has the manifests that say what is needed of
 /// the streams below the log root `logs`.
 pub async fn streams(data: &Arc<dyn Filesystem>, logs: &Arc<dyn Filesystem>) -> Result<Collected> {
+    Cause::Collection.of(collect_streams(data, logs)).await
+}
+
+async fn collect_streams(data: &Arc<dyn Filesystem>, logs: &Arc<dyn Filesystem>) -> Result<Collected> {
     let mut done = Collected::default();
     for (stream, segments) in listed(logs).await? {
         if let Err(error) = collect_stream(data, logs, stream, &segments, &mut done).await {

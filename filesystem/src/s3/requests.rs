@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::cause::Cause;
+
 /// Kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -70,11 +72,24 @@ impl Kind {
     }
 }
 
+/// How many requests of a kind were sent to a part of a root for a cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// `table:<namespace>:<table>`, `log`, `manifests`, `cluster` or `other`.
+    pub part: String,
+    /// What they were part of.
+    pub cause: Cause,
+    /// Their kind.
+    pub kind: Kind,
+    /// How many.
+    pub count: u64,
+}
+
 /// Counters of one back end; they only grow.
 #[derive(Debug, Default)]
 pub struct Requests {
     sent: [AtomicU64; Kind::ALL.len()],
-    by_part: Mutex<BTreeMap<String, [u64; Kind::ALL.len()]>>,
+    by_part: Mutex<BTreeMap<(String, Cause), [u64; Kind::ALL.len()]>>,
     /// Requests sent again for the same operation.
     pub repeated: AtomicU64,
     /// Answers that asked to slow down.
@@ -87,7 +102,17 @@ pub struct Requests {
     pub bytes_received: AtomicU64,
 }
 
-/// Most parts counted apart; more are counted together as `other`.
+/// The cause of a request that nobody has named: what the path and the kind of request tell.
+fn cause_of(kind: Kind, path: &str) -> Cause {
+    match kind {
+        _ if path.ends_with(super::REGISTER) => Cause::Registers,
+        _ if path.starts_with("ferrobase/log/") => Cause::Log,
+        Kind::Get | Kind::Head if path.starts_with("data/") => Cause::Reads,
+        _ => Cause::Other,
+    }
+}
+
+/// Most parts and causes counted apart; more are counted together as `other`.
 const PARTS_MAX: usize = 10_000;
 
 /// Which part of a root a path belongs to: `table:<namespace>:<table>`, `log`, `manifests` or `cluster`; `other`.
@@ -104,20 +129,23 @@ fn part_of(path: &str) -> String {
 
 impl Requests {
     pub(super) fn count_at(&self, kind: Kind, path: &str) {
-        let part = part_of(path);
+        let cause = Cause::said().unwrap_or_else(|| cause_of(kind, path));
+        let mut key = (part_of(path), cause);
         let mut parts = self.by_part.lock();
-        let known = parts.len() < PARTS_MAX || parts.contains_key(&part);
-        parts.entry(if known { part } else { "other".to_owned() }).or_default()[kind as usize] += 1;
+        if parts.len() >= PARTS_MAX && !parts.contains_key(&key) {
+            key.0 = "other".to_owned();
+        }
+        parts.entry(key).or_default()[kind as usize] += 1;
     }
 
-    /// Requests by part of the root and kind, each try counted: `table:<namespace>:<table>`, `log`, `manifests`, `cluster`,
-    /// `other`.
-    pub fn by_part(&self) -> Vec<(String, Kind, u64)> {
+    /// Requests by part of the root, cause and kind, each try counted.
+    pub fn counted(&self) -> Vec<Counted> {
         let parts = self.by_part.lock();
-        let counted = |counts: &[u64; Kind::ALL.len()], kind: Kind| counts[kind as usize];
-        let all =
-            parts.iter().flat_map(|(part, counts)| Kind::ALL.map(|kind| (part.clone(), kind, counted(counts, kind))));
-        all.filter(|(_, _, count)| *count > 0).collect()
+        let of = |((part, cause), counts): (&(String, Cause), &[u64; Kind::ALL.len()])| {
+            let (part, cause, counts) = (part.clone(), *cause, *counts);
+            Kind::ALL.map(|kind| Counted { part: part.clone(), cause, kind, count: counts[kind as usize] })
+        };
+        parts.iter().flat_map(of).filter(|counted| counted.count > 0).collect()
     }
 
     pub(super) fn count(&self, kind: Kind) {
@@ -139,8 +167,8 @@ impl Requests {
 mod tests {
     use super::*;
 
-    #[test]
-    fn requests_are_counted_by_table_and_kind() {
+    #[tokio::test]
+    async fn requests_are_counted_by_table_cause_and_kind() {
         let requests = Requests::default();
         for path in [
             "data/default/t/r/f/x",
@@ -153,17 +181,19 @@ mod tests {
             requests.count_at(Kind::Put, path);
         }
         requests.count_at(Kind::Get, "data/default/t/r/f/x");
-        let found: Vec<String> =
-            requests.by_part().iter().map(|(part, kind, count)| format!("{part} {} {count}", kind.name())).collect();
+        Cause::Flush.of(async { requests.count_at(Kind::Put, "ferrobase/table/t/r.reg") }).await;
+        let line = |of: &Counted| format!("{} {} {} {}", of.part, of.cause.name(), of.kind.name(), of.count);
+        let found: Vec<String> = requests.counted().iter().map(line).collect();
         assert_eq!(
             found,
             [
-                "cluster put 1",
-                "log put 1",
-                "manifests put 1",
-                "other put 1",
-                "table:default:t get 1",
-                "table:default:t put 2"
+                "cluster other put 1",
+                "log log put 1",
+                "manifests registers put 1",
+                "manifests flush put 1",
+                "other other put 1",
+                "table:default:t reads get 1",
+                "table:default:t other put 2"
             ]
         );
     }

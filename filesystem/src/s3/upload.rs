@@ -21,6 +21,7 @@ use super::requests::Kind;
 use super::turn::{Reply, Turn};
 use super::wire::Ask;
 use super::{Store, TOKEN, whose};
+use crate::cause::Cause;
 use crate::error::{Error, ErrorKind, Result};
 use crate::{BlobWriter, PutOutcome};
 
@@ -98,7 +99,8 @@ impl S3BlobWriter {
             return Err(Error::new(ErrorKind::Invalid, &self.path, message));
         }
         let (store, path) = (self.store.clone(), self.path.clone());
-        self.under_way.push_back(runtime::task::spawn("s3 part", async move {
+        let cause = Cause::said().unwrap_or(Cause::Other);
+        let part = async move {
             let mut turn = Turn::new(&store, &path, "write part").writes();
             let ask = Ask::new(Kind::UploadPart, Method::PUT, &store.key(&path))
                 .query("partNumber", number.to_string())
@@ -113,7 +115,8 @@ impl S3BlobWriter {
                     _ => return Err(turn.error(ErrorKind::NotFound, "the unfinished blob was abandoned")),
                 }
             }
-        }));
+        };
+        self.under_way.push_back(runtime::task::spawn("s3 part", cause.of(part)));
         Ok(())
     }
 

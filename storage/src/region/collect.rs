@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Weak;
 
+use filesystem::Cause;
+
 use super::open::{file_path, folder};
 use super::{Region, ledger::Ledger};
 use crate::collect::Collected;
@@ -24,6 +26,10 @@ impl Region {
     /// epoch. Lists the folder, so it is for now and then: after opening, and every hour or so. Flushes and compactions wait
     /// for it; while a compaction runs, nothing is done.
     pub async fn collect(&self) -> Result<Collected> {
+        Cause::Collection.of(self.collect_folder()).await
+    }
+
+    async fn collect_folder(&self) -> Result<Collected> {
         let _flushing = self.flushing.lock().await;
         let Ok(_compactions) = self.compactions.try_write() else { return Ok(Collected::default()) };
         let mut ledger = self.ledger.lock().await;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use filesystem::Cause;
 use model::SeqNo;
 use model::schema::{FamilyDescriptor, TableDescriptor};
 
@@ -174,6 +175,10 @@ impl Region {
         forced: Forced,
         throttle: &Throttle,
     ) -> Result<Option<Compacted>> {
+        Cause::Compaction.of(self.compact_chosen(family, forced, throttle)).await
+    }
+
+    async fn compact_chosen(&self, family: &[u8], forced: Forced, throttle: &Throttle) -> Result<Option<Compacted>> {
         let _running = self.compactions.read().await;
         self.check_open()?;
         // A compaction in doubt may turn out to be done.
@@ -214,7 +219,7 @@ impl Region {
         let Some(mut taken) = taken else { return Ok(false) };
         taken.all &= major;
         let free = Throttle::new(self.ctx.runtime.clock.clone(), 0);
-        Ok(self.rewrite(family, taken, false, &free).await?.is_some())
+        Ok(Cause::Compaction.of(self.rewrite(family, taken, false, &free)).await?.is_some())
     }
 
     pub(super) async fn rewrite(

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use filesystem::Filesystem;
+use filesystem::{Cause, Filesystem};
 use model::region::RegionInfo;
 use model::schema::TableDescriptor;
 use model::{CellOrder, SeqNo};
@@ -77,6 +77,16 @@ impl Region {
     ///
     /// Ending a stream is the right of whoever decides that its writer is gone; the caller must be that.
     pub async fn open(
+        ctx: RegionContext,
+        info: RegionInfo,
+        table_id: &str,
+        epoch: u64,
+        descriptor: Arc<TableDescriptor>,
+    ) -> Result<Arc<Region>> {
+        Cause::Opening.of(Region::open_now(ctx, info, table_id, epoch, descriptor)).await
+    }
+
+    async fn open_now(
         ctx: RegionContext,
         info: RegionInfo,
         table_id: &str,

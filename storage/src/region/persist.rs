@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use filesystem::BlobWriter;
+use filesystem::{BlobWriter, Cause};
 use model::schema::FamilyDescriptor;
 use model::{ErrorKind, SeqNo};
 
@@ -54,6 +54,10 @@ pub(super) struct Output<'a> {
 impl Region {
     /// Writes the memtables to files. Nothing to do is done at once, and answered with false.
     pub async fn flush(&self) -> Result<bool> {
+        Cause::Flush.of(self.flush_memtables()).await
+    }
+
+    async fn flush_memtables(&self) -> Result<bool> {
         let _flushing = self.flushing.lock().await;
         // A flush in doubt may turn out to be done.
         self.settle(&mut *self.ledger.lock().await).await?;

@@ -16,11 +16,12 @@ async fn hdfs_conforms() {
     let hdfs = shared();
     let next = AtomicUsize::new(0);
     let root = settings(&hdfs);
-    conformance::run_all(async || {
+    let make = async || {
         let url = format!("{}/{}", root.url, next.fetch_add(1, Ordering::SeqCst));
         open(HdfsSettings { url, ..root.clone() }).await as Arc<dyn Filesystem>
-    })
-    .await;
+    };
+    conformance::run_all(make).await;
+    conformance::run_all_flaky(make).await;
 }
 
 /// The same while one in five answers of the NameNode is lost: nobody notices.

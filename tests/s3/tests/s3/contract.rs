@@ -20,6 +20,13 @@ async fn it_conforms() {
     conformance::run_all(async || shared(rig.open(in_parts(rig.fresh())).await)).await;
 }
 
+/// One call in four fails on its way to the back end or back from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_conforms_under_the_faulty_wrapper() {
+    let rig = Rig::new().await;
+    conformance::run_all_flaky(async || shared(rig.open(in_parts(rig.fresh())).await)).await;
+}
+
 /// One request in five goes wrong, in every way there is; nobody notices but by the time it takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_conforms_on_a_bad_day() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use filesystem::hdfs::{HdfsFilesystem, HdfsSettings};
 use filesystem::local::LocalFilesystem;
-use filesystem::s3::{S3Filesystem, S3Settings};
+use filesystem::s3::{S3Filesystem, S3Settings, Signer};
 use filesystem::{ErrorKind, Filesystem};
 use runtime::Runtime;
 
@@ -20,6 +20,9 @@ pub struct RootFlags {
     /// Allow an S3 endpoint without TLS on another machine
     #[arg(long, env = "FERROBASE_S3_ALLOW_HTTP")]
     pub s3_allow_http: bool,
+    /// Who signs for roots at and below a URL; WHO is role:ARN, profile:NAME, machine or variables [default: variables]
+    #[arg(long, env = "FERROBASE_S3_CREDENTIALS", value_name = "URL=WHO", value_delimiter = ',')]
+    pub s3_credentials: Vec<Signer>,
     /// Folder with Hadoop's core-site.xml and hdfs-site.xml; default what HADOOP_CONF_DIR or HADOOP_HOME name
     #[arg(long, env = "FERROBASE_HADOOP_CONF", value_name = "DIR")]
     pub hadoop_conf: Option<PathBuf>,
@@ -38,9 +41,13 @@ impl RootFlags {
         match url.split_once("://") {
             None if !url.is_empty() => Ok(Place::Folder(url.into())),
             Some(("file", path)) if path.starts_with('/') => Ok(Place::Folder(path.into())),
-            Some(("s3", _)) => S3Settings::from_env(url, self.s3_allow_http, &|name| std::env::var(name).ok())
-                .map(|settings| Place::Bucket(Box::new(settings)))
-                .map_err(|why| Failure::usage(format!("{flag} {url}: {why}"))),
+            Some(("s3", _)) => {
+                let env = |name: &str| std::env::var(name).ok();
+                let settings = S3Settings::from_env(url, self.s3_allow_http, &env)
+                    .map_err(|why| Failure::usage(format!("{flag} {url}: {why}")))?;
+                let credentials = Signer::choose(&self.s3_credentials, url, &env);
+                Ok(Place::Bucket(Box::new(S3Settings { credentials, ..settings })))
+            }
             Some(("hdfs", _)) => {
                 let hadoop_conf = self.hadoop_conf.clone();
                 Ok(Place::Hdfs(Box::new(HdfsSettings { hadoop_conf, ..HdfsSettings::new(url) })))

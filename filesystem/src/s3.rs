@@ -44,7 +44,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runtime::Runtime;
 use serde::Deserialize;
 
-pub use credentials::{Credentials, Role};
+pub use credentials::{Credentials, Role, Signer};
 pub use settings::{Encryption, S3Settings};
 
 use crate::checksum::crc32c;

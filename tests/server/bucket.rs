@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use ferrobase_s3_fixture::{KEY, Server as Bucket};
+use ferrobase_s3_fixture::{Fault, KEY, Rule, Server as Bucket};
 use ferrobase_tests::process::{Server, binary};
 
 use super::start::http;
@@ -74,6 +74,23 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
     assert!(said(&read).0.contains("value=3") && said(&read).0.contains("value=4"), "{:?}", said(&read));
     assert_eq!(server.stop(), Some(0), "a graceful end");
 
+    // What the store refuses is said with what can be done about it.
+    for (status, code, hint) in [
+        (403, "AccessDenied", "s3:PutObject"),
+        (403, "RequestTimeTooSkewed", "set the clock"),
+        (301, "PermanentRedirect", "AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", "AWS_REGION"),
+        (501, "NotImplemented", "does not implement"),
+    ] {
+        bucket.set_rules(vec![Rule::every("put", Fault::Answer { status, code: code.to_owned() })]);
+        let output = run(all(), folder, &second).await;
+        assert_eq!(output.status.code(), Some(2), "{code}: {:?}", said(&output));
+        for word in [code, hint, DATA] {
+            assert!(said(&output).1.contains(word), "{code}: {word}: {:?}", said(&output));
+        }
+    }
+    bucket.set_rules(Vec::new());
+
     // Wrong settings say what to do, and leave nothing behind.
     let mut wrong_secret = all();
     wrong_secret[2].1 = "wrong".to_owned();
@@ -89,4 +106,38 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
         assert_eq!(output.status.code(), Some(2), "{data}: {:?}", said(&output));
         assert!(said(&output).1.contains(hint), "{data}: {:?}", said(&output));
     }
+}
+
+/// A role of its own for the root, named on the command line; its keys end while the server writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_serves_its_prefix_and_its_keys_are_renewed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
+    bucket.make_bucket("ferrobase").expect("a bucket");
+    let role = "arn:aws:iam::123456789012:role/data";
+    bucket.grant(role, "root/");
+    let without = ["standalone", "--data", DATA, "--port", "0", "--http-port", "off"];
+    let output = run(environment(&bucket).to_vec(), folder, &without).await;
+    assert!(output.status.code() == Some(2) && said(&output).1.contains("AccessDenied"), "{:?}", said(&output));
+    bucket.take_log();
+
+    let variables = environment(&bucket);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let rule = format!("s3://ferrobase=profile:nobody,s3://ferrobase/root=role:{role}");
+    let server = Server::start_over(DATA, &folder.join("one"), &["--s3-credentials", &rule], &variables);
+    let connect = format!("127.0.0.1:{}", server.port);
+    let shell = |script: &str| ferrobase(folder, &["shell", "--connect", &connect, "-c", script]);
+    assert!(shell("create 't', 'f'").status.success());
+    for round in 0..3 {
+        bucket.expire_roles();
+        let wrote = shell(&format!("put 't', 'a', 'f:q', '{round}'; flush 't'"));
+        assert!(wrote.status.success(), "{:?}", said(&wrote));
+    }
+    assert_eq!(server.stop(), Some(0), "a graceful end");
+    let seen = bucket.take_log();
+    let keys: std::collections::BTreeSet<_> =
+        seen.iter().filter(|entry| entry.kind != "token").map(|entry| entry.access_key.as_str()).collect();
+    assert!(keys.len() >= 4 && !keys.contains(KEY.0), "the role's keys alone, and new ones: {keys:?}");
+    assert!(seen.iter().filter(|entry| entry.kind == "token").all(|entry| entry.access_key == KEY.0));
 }

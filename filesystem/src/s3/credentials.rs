@@ -194,6 +194,67 @@ impl Credentials {
     }
 }
 
+/// Who signs for roots at and below a URL: `s3://bucket/prefix=WHO`, where WHO is `role:ARN`, taken with what the variables give,
+/// `profile:NAME`, `machine` or `variables`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    url: String,
+    who: Who,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    Role(String),
+    Profile(String),
+    Machine,
+    Variables,
+}
+
+impl std::str::FromStr for Signer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Signer, String> {
+        let wanted = "s3://bucket/prefix=WHO is needed, WHO being role:ARN, profile:NAME, machine or variables";
+        let (url, who) = text.split_once('=').ok_or(wanted)?;
+        let bucket = url.strip_prefix("s3://").is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
+        let who = match who.split_once(':').unwrap_or((who, "")) {
+            ("role", arn) if !arn.is_empty() => Who::Role(arn.to_owned()),
+            ("profile", name) if !name.is_empty() => Who::Profile(name.to_owned()),
+            ("machine", "") => Who::Machine,
+            ("variables", "") => Who::Variables,
+            _ => return Err(wanted.to_owned()),
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        if bucket { Ok(Signer { url, who }) } else { Err(wanted.to_owned()) }
+    }
+}
+
+impl Signer {
+    /// The credentials for a root: the longest URL at or above it decides; without one the variables do.
+    pub fn choose(signers: &[Signer], root: &str, env: &dyn Fn(&str) -> Option<String>) -> Credentials {
+        let root = root.trim_end_matches('/');
+        let covers = |signer: &&Signer| {
+            root.strip_prefix(&signer.url).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let Some(signer) = signers.iter().filter(covers).max_by_key(|signer| signer.url.len()) else {
+            return Credentials::from_env(env);
+        };
+        match &signer.who {
+            Who::Variables => Credentials::from_env(env),
+            Who::Machine => Credentials::Instance { endpoint: env("AWS_EC2_METADATA_SERVICE_ENDPOINT") },
+            Who::Role(arn) => Credentials::from_env(&|name| match name {
+                "AWS_ROLE_ARN" => Some(arn.clone()),
+                _ => env(name),
+            }),
+            Who::Profile(profile) => Credentials::from_env(&|name| match name {
+                "AWS_PROFILE" => Some(profile.clone()),
+                "AWS_ACCESS_KEY_ID" | "AWS_WEB_IDENTITY_TOKEN_FILE" | "AWS_ROLE_ARN" => None,
+                _ => env(name),
+            }),
+        }
+    }
+}
+
 /// Gives credentials for a request.
 #[async_trait]
 pub(super) trait Provider: Send + Sync + fmt::Debug {
@@ -503,6 +564,27 @@ mod tests {
         assert_eq!(found(&[keys[2], ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/u")]), "Profile(p)");
         assert_eq!(found(&[("HOME", "/nowhere"), ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/u")]), "Container(/u)");
         assert_eq!(found(&[("HOME", "/nowhere")]), "Instance");
+    }
+
+    #[test]
+    fn the_nearest_url_above_a_root_says_who_signs() {
+        let rules = ["s3://b=profile:all", "s3://b/log/=role:arn:aws:iam::1:role/log", "s3://b/log/own=machine"];
+        let rules: Vec<Signer> = rules.iter().map(|text| text.parse().expect(text)).collect();
+        let vars = [("AWS_ACCESS_KEY_ID", "K"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_ROLE_ARN", "r")];
+        let env = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        for (root, who) in [
+            ("s3://b/data", "Profile(all)"),
+            ("s3://b/logs", "Profile(all)"),
+            ("s3://b/log", "AssumeRole(arn:aws:iam::1:role/log, Static(K))"),
+            ("s3://b/log/x/", "AssumeRole(arn:aws:iam::1:role/log, Static(K))"),
+            ("s3://b/log/own/x", "Instance"),
+            ("s3://bb/log", "AssumeRole(r, Static(K))"),
+        ] {
+            assert_eq!(format!("{:?}", Signer::choose(&rules, root, &env)), who, "{root}");
+        }
+        for text in ["s3://b", "b=machine", "s3:///x=machine", "s3://b=role:", "s3://b=machine:x", "s3://b=me"] {
+            assert!(text.parse::<Signer>().expect_err(text).contains("is needed"), "{text}");
+        }
     }
 
     #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,8 @@ const HELD_MAX: usize = 10_000;
 /// Everything a server shares.
 pub(crate) struct State {
     service: S3Service,
+    /// Where requests are really answered, if not here.
+    upstream: Option<SocketAddr>,
     pub(crate) store: Arc<Store>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) grants: Mutex<Vec<(String, String)>>,
@@ -48,17 +51,22 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
-    pub(crate) fn new(folder: &Path) -> io::Result<State> {
+    pub(crate) fn new(folder: &Path, upstream: Option<SocketAddr>) -> io::Result<State> {
         let (store, keys) = (Arc::new(Store::open(folder)?), Arc::new(Keys::default()));
         keys.add(crate::KEY.0, crate::KEY.1);
         let mut builder = S3ServiceBuilder::new(Shared(store.clone()));
         builder.set_auth(Auth(keys.clone()));
         let service = builder.build();
         let (grants, rules, log, held) = Default::default();
-        Ok(State { service, store, keys, grants, rules, log, held })
+        Ok(State { service, upstream, store, keys, grants, rules, log, held })
     }
 
     async fn forward(&self, request: Request<Bytes>) -> Answer {
+        if let Some(upstream) = self.upstream {
+            return pass_on(upstream, request)
+                .await
+                .unwrap_or_else(|error| error_answer(502, "BadGateway", &error.to_string()));
+        }
         let request = request.map(s3s::Body::from);
         match self.service.call(request).await {
             Ok(answer) => answer.map(|body| body.map_err(|error| io::Error::other(error.to_string())).boxed_unsync()),
@@ -190,7 +198,7 @@ async fn meet(state: &State, entry: &Entry, rule: Option<Fault>, request: Reques
     if rule == Some(Fault::Cut) {
         return Err(cut());
     }
-    if entry.kind == "token" {
+    if entry.kind == "token" && state.upstream.is_none() {
         let form = String::from_utf8_lossy(request.body()).into_owned();
         return Ok(match state.keys.answer(&form, &entry.access_key) {
             Ok(text) => plain(200, text.into()),
@@ -226,6 +234,22 @@ async fn meet(state: &State, entry: &Entry, rule: Option<Fault>, request: Reques
         Some(fault) => spoil(state.forward(request).await, &fault).await,
         None => Ok(state.forward(request).await),
     }
+}
+
+/// Asks another server the same, with the host that was signed.
+async fn pass_on(upstream: SocketAddr, request: Request<Bytes>) -> io::Result<Answer> {
+    let stream = tokio::net::TcpStream::connect(upstream).await?;
+    stream.set_nodelay(true)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // It ends with the sender.
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(request.map(Full::new)).await.map_err(io::Error::other)?;
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    connection.abort();
+    parts.headers.remove("connection");
+    Ok(Response::from_parts(parts, Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync()))
 }
 
 /// Gives an answer whose body is not as it should be.

@@ -45,10 +45,19 @@ impl Server {
         Server::start_on(folder, 0).await
     }
 
+    /// Stands before another server on a free port: logs what is asked of it, and does what the rules say. The folder stays empty.
+    pub async fn before(upstream: SocketAddr, folder: &Path) -> io::Result<Server> {
+        Server::start_at(folder, 0, Some(upstream)).await
+    }
+
     /// Serves the folder on a port.
     pub async fn start_on(folder: &Path, port: u16) -> io::Result<Server> {
+        Server::start_at(folder, port, None).await
+    }
+
+    async fn start_at(folder: &Path, port: u16, upstream: Option<SocketAddr>) -> io::Result<Server> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-        let (address, state) = (listener.local_addr()?, Arc::new(door::State::new(folder)?));
+        let (address, state) = (listener.local_addr()?, Arc::new(door::State::new(folder, upstream)?));
         let task = tokio::spawn(door::serve(listener, state.clone()));
         Ok(Server { address, state, task })
     }

@@ -357,6 +357,20 @@ impl Hdfs {
         Java::run(HA_ADMIN, &self.conf(), &self.folder.join("admin.log"), &arguments);
     }
 
+    /// Waits until a NameNode of a pair answers, as a standby and out of safe mode.
+    pub fn wait_standby(&self, i: usize) {
+        self.wait("the NameNode is a standby out of safe mode", |hdfs| {
+            let state = hdfs.jmx(i, "FSNamesystem").is_some_and(|bean| bean.contains("\"tag.HAState\" : \"standby\""));
+            state && hdfs.jmx(i, "NameNodeInfo").is_some_and(|info| info.contains("\"Safemode\" : \"\""))
+        });
+    }
+
+    /// Hands over from the active NameNode of a pair to the other, both alive.
+    pub fn fail_over(&self, from: usize, to: usize) {
+        let names = [format!("nn{from}"), format!("nn{to}")];
+        Java::run(HA_ADMIN, &self.conf(), &self.folder.join("admin.log"), &["-failover", &names[0], &names[1]]);
+    }
+
     /// Live, stale and dead DataNodes, as the first NameNode that answers counts them.
     pub fn counts(&self) -> Option<(u64, u64, u64)> {
         let bean = (0..self.namenodes.len()).find_map(|i| self.jmx(i, "FSNamesystemState"))?;

@@ -6,6 +6,7 @@ mod conformance;
 mod errors;
 mod figures;
 mod log;
+mod pair;
 mod proxy;
 mod wal;
 

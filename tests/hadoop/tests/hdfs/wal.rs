@@ -14,7 +14,7 @@ use crate::{open, settings};
 
 const REGION: Bytes = Bytes::from_static(b"region");
 
-async fn put(log: &Log, seqno: u64) -> bool {
+pub(crate) async fn put(log: &Log, seqno: u64) -> bool {
     let cell = Cell::put(format!("row{seqno}").as_bytes(), b"f", b"q", 7, &[7; 200]).expect("cell");
     match log.submit(&REGION, SeqNo(seqno), 5, None, &[cell]) {
         Ok(ticket) => ticket.durable().await.is_ok(),
@@ -22,7 +22,7 @@ async fn put(log: &Log, seqno: u64) -> bool {
     }
 }
 
-async fn replayed(fs: &Arc<dyn Filesystem>, stream: u64) -> Vec<u64> {
+pub(crate) async fn replayed(fs: &Arc<dyn Filesystem>, stream: u64) -> Vec<u64> {
     let ended = fence(fs, stream).await.expect("fence");
     let entries = replay(fs, &ended, &REGION, SeqNo(0)).await.expect("replay");
     entries.into_iter().map(|entry| entry.seqno.0).collect()

@@ -1,0 +1,76 @@
+//! The figures of docs/PERFORMANCE.md for roots elsewhere: durable puts beside what the root gives raw, and requests with their price.
+//!
+//! `tests/run long figures [rounds]`, or after `cargo build --release -p ferrobase -p ferrobase-s3-fixture -p ferrobase-benches`:
+//! `target/release/roots log|requests|idle [rounds or seconds]`
+//!
+//! A measured thing and what stands beside it take turns in short slices; the ratio is taken in each round. Nothing here asserts a time.
+
+mod log;
+mod requests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ferrobase_s3_fixture::{KEY, Process};
+use filesystem::s3::{Credentials, S3Filesystem, S3Settings};
+use runtime::Runtime;
+
+const BUCKET: &str = "ferrobase";
+
+/// A program that was built beside this one.
+fn beside(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a program has a file");
+    let path = own.with_file_name(name);
+    assert!(path.exists(), "{} is missing: build it first", path.display());
+    path
+}
+
+/// The S3 server of the tests, as a process of its own.
+fn bucket(folder: &Path) -> Process {
+    Process::start(&beside("ferrobase-s3-fixture"), &folder.join("store"), 0, &[BUCKET]).expect("the store starts")
+}
+
+async fn root(store: &Process, prefix: &str) -> S3Filesystem {
+    let credentials = Credentials::Static { key_id: KEY.0.into(), secret: KEY.1.into(), token: None };
+    let endpoint = Some(store.endpoint());
+    let settings =
+        S3Settings { endpoint, allow_http: true, ..S3Settings::new(BUCKET, prefix, "us-east-1", credentials) };
+    S3Filesystem::open(settings, Runtime::system()).await.expect("root")
+}
+
+/// Median with the smallest and the largest.
+fn spread(values: &[f64], digits: usize) -> String {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (first, last) = (sorted[0], sorted[sorted.len() - 1]);
+    format!("{:.digits$} ({first:.digits$}–{last:.digits$})", sorted[sorted.len() / 2])
+}
+
+/// A percentile of what was measured, in milliseconds.
+fn percentile(times: &mut [Duration], part: f64) -> f64 {
+    times.sort_unstable();
+    let at = ((times.len() - 1) as f64 * part).round() as usize;
+    times[at].as_secs_f64() * 1000.0
+}
+
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split_whitespace().take(1).collect()
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_default();
+    let number = arguments.next().map(|text| text.parse::<usize>().expect("a number"));
+    let folder = tempfile::tempdir().expect("folder");
+    let work = async {
+        match what.as_str() {
+            "log" => log::run(folder.path(), number.unwrap_or(5)).await,
+            "requests" => requests::run(folder.path()).await,
+            "idle" => requests::idle(folder.path(), number.unwrap_or(120)).await,
+            _ => panic!("log [rounds], requests or idle [seconds] is needed"),
+        }
+    };
+    println!("load {} before\n", load());
+    ferrobase_benches::tokio_runtime().block_on(work);
+    println!("\nload {} after", load());
+}

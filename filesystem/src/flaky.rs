@@ -252,16 +252,25 @@ fn passes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Busy)
 }
 
-/// Repeats a call that may be repeated at will. It is told whether an earlier try may have happened.
-async fn until<T>(mut call: impl AsyncFnMut(bool) -> Result<T>) -> Result<T> {
-    let mut doubt = false;
-    for _ in 1..TRIES {
-        match call(doubt).await {
-            Err(error) if passes(&error) => doubt |= error.kind() == ErrorKind::Unknown,
-            done => return done,
+fn call<T, F: Future<Output = Result<T>>>(work: F) -> F {
+    work
+}
+
+/// Repeats a call that may be repeated at will; the name stands for whether an earlier try may have happened.
+macro_rules! until {
+    ($call:expr) => {
+        until!(_doubt => $call)
+    };
+    ($doubt:ident => $call:expr) => {{
+        let (mut $doubt, mut tries) = (false, 0);
+        loop {
+            tries += 1;
+            match call(async { $call }).await {
+                Err(error) if passes(&error) && tries < TRIES => $doubt |= error.kind() == ErrorKind::Unknown,
+                done => break done,
+            }
         }
-    }
-    call(doubt).await
+    }};
 }
 
 /// See the module's text. Clones share it.
@@ -290,7 +299,7 @@ struct SettledReader(Arc<dyn BlobReader>);
 #[async_trait]
 impl BlobReader for SettledReader {
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
-        until(async |_| self.0.read_at(offset, len).await).await
+        until!(self.0.read_at(offset, len).await)
     }
 }
 
@@ -306,7 +315,7 @@ struct SettledWriter {
 impl SettledWriter {
     async fn begin(&mut self) -> Result<()> {
         let path = &self.path;
-        let mut writer = until(async |_| self.root.0.create_blob(path).await).await?;
+        let mut writer = until!(self.root.0.create_blob(path).await)?;
         match writer.write(Bytes::copy_from_slice(&self.data)).await {
             Ok(()) => self.inner = Some(writer),
             Err(error) if passes(&error) => writer.abort().await,
@@ -372,41 +381,40 @@ impl BlobWriter for SettledWriter {
 #[async_trait]
 impl Filesystem for Settled {
     async fn put_if_absent(&self, path: &str, data: Bytes) -> Result<PutOutcome> {
-        until(async |doubt| match self.0.put_if_absent(path, data.clone()).await? {
+        until!(doubt => match self.0.put_if_absent(path, data.clone()).await? {
             PutOutcome::Exists if doubt && self.holds(path, &data).await? => Ok(PutOutcome::Created),
             outcome => Ok(outcome),
         })
-        .await
     }
 
     async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>> {
-        let inner = until(async |_| self.0.create_blob(path).await).await?;
+        let inner = until!(self.0.create_blob(path).await)?;
         let path = path.to_owned();
         Ok(Box::new(SettledWriter { root: self.clone(), path, data: Vec::new(), inner: Some(inner) }))
     }
 
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
-        Ok(Arc::new(SettledReader(until(async |_| self.0.open(path).await).await?)))
+        Ok(Arc::new(SettledReader(until!(self.0.open(path).await)?)))
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>> {
-        until(async |_| self.0.size(path).await).await
+        until!(self.0.size(path).await)
     }
 
     async fn exists(&self, path: &str) -> Result<bool> {
-        until(async |_| self.0.exists(path).await).await
+        until!(self.0.exists(path).await)
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
-        until(async |_| self.0.delete(path).await).await
+        until!(self.0.delete(path).await)
     }
 
     async fn delete_register(&self, path: &str) -> Result<()> {
-        until(async |_| self.0.delete_register(path).await).await
+        until!(self.0.delete_register(path).await)
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<PutOutcome> {
-        until(async |doubt| match self.0.rename(from, to).await {
+        until!(doubt => match self.0.rename(from, to).await {
             // Only this caller renames that blob: it is where it was to be.
             Ok(PutOutcome::Exists) if doubt && self.size(from).await?.is_none() => Ok(PutOutcome::Created),
             Err(error) if doubt && error.kind() == ErrorKind::NotFound && self.exists(to).await? => {
@@ -414,37 +422,35 @@ impl Filesystem for Settled {
             }
             done => done,
         })
-        .await
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
-        until(async |_| self.0.list(folder).await).await
+        until!(self.0.list(folder).await)
     }
 
     async fn unfinished(&self, folder: &str) -> Result<Vec<Unfinished>> {
-        until(async |_| self.0.unfinished(folder).await).await
+        until!(self.0.unfinished(folder).await)
     }
 
     async fn abandon(&self, unfinished: &Unfinished) -> Result<()> {
-        until(async |_| self.0.abandon(unfinished).await).await
+        until!(self.0.abandon(unfinished).await)
     }
 
     async fn register_create(&self, path: &str, head: &str, body: Bytes) -> Result<CreateOutcome> {
-        until(async |doubt| match self.0.register_create(path, head, body.clone()).await? {
+        until!(doubt => match self.0.register_create(path, head, body.clone()).await? {
             CreateOutcome::Exists(value) if doubt && value.head == head && value.body == body => {
                 Ok(CreateOutcome::Created(value.version))
             }
             outcome => Ok(outcome),
         })
-        .await
     }
 
     async fn register_read(&self, path: &str) -> Result<Option<RegisterValue>> {
-        until(async |_| self.0.register_read(path).await).await
+        until!(self.0.register_read(path).await)
     }
 
     async fn register_read_settled(&self, path: &str) -> Result<Option<RegisterValue>> {
-        until(async |_| self.0.register_read_settled(path).await).await
+        until!(self.0.register_read_settled(path).await)
     }
 
     async fn register_swap(
@@ -454,7 +460,7 @@ impl Filesystem for Settled {
         head: &str,
         body: Option<Bytes>,
     ) -> Result<SwapOutcome> {
-        until(async |doubt| match self.0.register_swap(path, expected, head, body.clone()).await? {
+        until!(doubt => match self.0.register_swap(path, expected, head, body.clone()).await? {
             SwapOutcome::Superseded(Some(value))
                 if doubt && value.head == head && body.as_ref().is_none_or(|body| *body == value.body) =>
             {
@@ -462,7 +468,6 @@ impl Filesystem for Settled {
             }
             outcome => Ok(outcome),
         })
-        .await
     }
 
     fn appends(&self) -> bool {
@@ -470,15 +475,15 @@ impl Filesystem for Settled {
     }
 
     async fn log_create(&self, path: &str) -> Result<LogOutcome> {
-        until(async |_| self.0.log_create(path).await).await
+        until!(self.0.log_create(path).await)
     }
 
     async fn log_begin(&self, path: &str, first: Bytes) -> Result<LogOutcome> {
-        until(async |_| self.0.log_begin(path, first.clone()).await).await
+        until!(self.0.log_begin(path, first.clone()).await)
     }
 
     async fn log_seal(&self, path: &str) -> Result<Option<u64>> {
-        until(async |_| self.0.log_seal(path).await).await
+        until!(self.0.log_seal(path).await)
     }
 
     async fn lock_root(&self, holder: &str) -> Result<LockOutcome> {

@@ -352,23 +352,17 @@ impl BlobWriter for SettledWriter {
     }
 
     async fn finish(mut self: Box<Self>) -> Result<u64> {
-        let mut doubt = false;
-        for _ in 0..TRIES {
-            self.have_one().await?;
-            let Some(writer) = self.inner.take() else { break };
-            let error = match writer.finish().await {
-                Ok(len) => return Ok(len),
-                Err(error) => error,
-            };
-            doubt |= error.kind() == ErrorKind::Unknown;
-            if doubt && self.root.holds(&self.path, &self.data).await? {
-                return Ok(self.data.len() as u64);
+        self.have_one().await?;
+        let Some(writer) = self.inner.take() else {
+            return Err(Error::new(ErrorKind::Unavailable, &self.path, "a blob failed again and again"));
+        };
+        match writer.finish().await {
+            // Somebody may have abandoned it, so that it is not begun anew.
+            Err(error) if error.kind() == ErrorKind::Unknown && self.root.holds(&self.path, &self.data).await? => {
+                Ok(self.data.len() as u64)
             }
-            if !passes(&error) {
-                return Err(error);
-            }
+            done => done,
         }
-        Err(Error::new(ErrorKind::Unavailable, &self.path, "a blob failed again and again"))
     }
 
     async fn abort(self: Box<Self>) {

@@ -20,8 +20,12 @@ async fn hdfs_conforms() {
         let url = format!("{}/{}", root.url, next.fetch_add(1, Ordering::SeqCst));
         open(HdfsSettings { url, ..root.clone() }).await as Arc<dyn Filesystem>
     };
+    let begun = std::time::Instant::now();
     conformance::run_all(make).await;
+    println!("the suite: {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
     conformance::run_all_flaky(make).await;
+    println!("the suite under the faulty wrapper: {:?}", begun.elapsed());
 }
 
 /// The same while one in five answers of the NameNode is lost: nobody notices.

@@ -73,7 +73,7 @@ impl Bill {
                 None => causes.push((of.cause.name(), count)),
             }
         }
-        kinds.sort();
+        kinds.sort_by_key(|(kind, _)| *kind);
         let text = |all: Vec<(&str, f64)>| {
             all.iter().map(|(name, count)| format!("{count:.0} {name}")).collect::<Vec<_>>().join(", ")
         };

@@ -93,6 +93,12 @@ pub struct Standalone {
     /// File that tells, as JSON, pid and ports once the server is ready
     #[arg(long, env = "FERROBASE_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// Folder on this machine's disk for copies of parts of store files, for a root in S3 or HDFS
+    #[arg(long, env = "FERROBASE_CACHE_DIR", value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Most that --cache-dir takes on its disk; default 10G
+    #[arg(long, env = "FERROBASE_CACHE_SIZE", value_name = "SIZE", value_parser = size)]
+    pub cache_size: Option<u64>,
     /// Take the data folder over from a holder that does not answer
     #[arg(long, env = "FERROBASE_TAKE_OVER")]
     pub take_over: bool,

@@ -10,6 +10,7 @@ mod http;
 mod inspect;
 mod logging;
 mod memory;
+mod read_cache;
 mod ready;
 mod roots;
 mod shell;

@@ -35,6 +35,7 @@ use crate::arguments::{Global, OptionalPort, Standalone};
 use crate::failure::Failure;
 use crate::http::{self, Status};
 use crate::memory;
+use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
 
 /// How long a holder of the root is given to answer, before it counts as silent.
@@ -59,6 +60,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         let hint = "clients of other machines could do anything, there is no security yet; say --insecure to allow it";
         return Err(Failure::usage(format!("--bind {}: {hint}", flags.bind)));
     }
+    let cache = read_cache::settings(flags, folder.is_some(), budget)?;
     if memory::machine().is_some_and(|machine| budget > machine) {
         // Standard error may be closed; the server runs all the same.
         let _ = writeln!(std::io::stderr(), "--memory: {} MiB are more than this process may have", budget >> 20);
@@ -82,6 +84,10 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let in_root = |failure: Failure| failure.within(&flags.data);
     let _lock = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
     check_root(&fs, &flags.data).await.map_err(in_root)?;
+    let fs = match cache {
+        Some(settings) => read_cache::before(fs, settings, &runtime).await?,
+        None => fs,
+    };
     let shutdown = Shutdown::new();
     let node = Node::start(fs, runtime.clone(), budget, &address).await.map_err(in_root)?;
     let ready = Arc::new(AtomicBool::new(false));

@@ -73,6 +73,11 @@ impl Error {
         Error { kind, path: path.to_owned(), message: format!("{what}: {source}"), source: Some(source) }
     }
 
+    /// The same failure, for somebody else who waited for it.
+    pub(crate) fn again(&self) -> Error {
+        Error { kind: self.kind, path: self.path.clone(), message: self.message.clone(), source: None }
+    }
+
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind

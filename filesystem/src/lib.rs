@@ -11,7 +11,11 @@
 //!   no effect that a reader takes for a value.
 //! - Paths are keys `a/b/c` below the root; they never leave it.
 
+<<<<<<< HEAD
 mod cause;
+=======
+pub mod cached;
+>>>>>>> 6aa6834 (filesystem/cached: a read cache on local disk and reading ahead before S3 and HDFS; standalone takes --cache-dir and --cache-size)
 mod checksum;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -141,6 +145,12 @@ pub trait BlobWriter: Send + Debug {
 pub trait BlobReader: Send + Sync + Debug {
     /// Bytes from `offset`; fewer than `len` only at the end.
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes>;
+    /// Forgets what is kept of a range nearer than the store: its bytes turned out to be damaged.
+    async fn distrust(&self, _offset: u64, _len: u64) {}
+    /// Length when it was opened, if that is known without asking.
+    fn size(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Appends to one log.
@@ -175,6 +185,11 @@ pub trait Filesystem: Send + Sync + Debug {
     async fn create_blob(&self, path: &str) -> Result<Box<dyn BlobWriter>>;
     /// Opens a blob or log for reading. Of a log that was not sealed it may show less than was made durable.
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>>;
+    /// Opens a finished blob of which the length is known, if possible without asking the store.
+    async fn open_known(&self, path: &str, size: u64) -> Result<Arc<dyn BlobReader>> {
+        let _ = size; // for those who have to ask anyway
+        self.open(path).await
+    }
     /// Length of a blob or log; `None` if absent.
     async fn size(&self, path: &str) -> Result<Option<u64>>;
     /// Deletes a blob or log; absent is fine.
@@ -239,6 +254,11 @@ pub trait Filesystem: Send + Sync + Debug {
 
     /// What was sent to a store that bills requests.
     fn requests(&self) -> Option<&s3::requests::Requests> {
+        None
+    }
+
+    /// What a cache before the store has done.
+    fn cache(&self) -> Option<&cached::Counters> {
         None
     }
 

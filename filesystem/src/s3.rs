@@ -331,6 +331,11 @@ impl Filesystem for S3Filesystem {
         Ok(Arc::new(reader::S3BlobReader::open(self.0.clone(), path).await?))
     }
 
+    async fn open_known(&self, path: &str, size: u64) -> Result<Arc<dyn BlobReader>> {
+        S3Filesystem::check(path)?;
+        Ok(Arc::new(reader::S3BlobReader::known(self.0.clone(), path, size)))
+    }
+
     async fn size(&self, path: &str) -> Result<Option<u64>> {
         S3Filesystem::check(path)?;
         let Some(answer) = self.head(path, "size").await? else { return Ok(None) };

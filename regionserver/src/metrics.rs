@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use filesystem::Filesystem;
 use prometheus_client::collector::Collector;
@@ -96,6 +96,35 @@ impl Collector for Sent {
     }
 }
 
+/// What a cache before the store has done.
+#[derive(Debug)]
+struct DiskCache(Arc<dyn Filesystem>);
+
+impl Collector for DiskCache {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let Some(cache) = self.0.cache() else { return Ok(()) };
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut all = Snapshot::default();
+        let reads = vec![("hit", of(&cache.hits)), ("ahead", of(&cache.ahead)), ("miss", of(&cache.misses))];
+        all.counters("ferrobase_disk_cache_reads", "Reads of store files, by where their bytes were", "result", reads);
+        let name = "ferrobase_disk_cache_hit_bytes";
+        all.counter(name, "Bytes read from the cache on disk", of(&cache.hit_bytes));
+        let name = "ferrobase_disk_cache_fetched_bytes";
+        all.counter(name, "Bytes of store files fetched from the store", of(&cache.fetched_bytes));
+        let name = "ferrobase_disk_cache_written_bytes";
+        all.counter(name, "Bytes written to the cache on disk", of(&cache.written_bytes));
+        let name = "ferrobase_disk_cache_evicted_bytes";
+        all.counter(name, "Bytes that made room in the cache on disk", of(&cache.evicted_bytes));
+        let name = "ferrobase_disk_cache_damaged";
+        all.counter(name, "Pieces of the cache on disk that were not as written", of(&cache.damaged));
+        let name = "ferrobase_disk_cache_failures";
+        all.counter(name, "Operations that the disk of the cache refused", of(&cache.failures));
+        all.gauge("ferrobase_disk_cache_bytes", "Bytes in the cache on disk", of(&cache.bytes));
+        all.gauge("ferrobase_disk_cache_limit_bytes", "Most bytes in the cache on disk", of(&cache.limit_bytes));
+        all.encode(encoder)
+    }
+}
+
 impl Metric {
     fn value(&self, value: u64, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
         if self.rises {
@@ -112,6 +141,7 @@ impl RegionServer {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.snapshot()));
         registry.register_collector(Box::new(Sent(self.ctx.region.fs.clone())));
+        registry.register_collector(Box::new(DiskCache(self.ctx.region.fs.clone())));
         let mut out = String::new();
         text::encode(&mut out, &registry).expect("writing to a string does not fail");
         out

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bucket;
+mod cache;
 mod fsck;
 mod inspect;
 mod readme;

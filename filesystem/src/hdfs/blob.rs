@@ -226,6 +226,10 @@ impl HdfsReader {
 
 #[async_trait]
 impl BlobReader for HdfsReader {
+    fn size(&self) -> Option<u64> {
+        Some(self.len())
+    }
+
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
         let mut budget = self.link.budget(self.link.settings.deadline);
         loop {

@@ -131,6 +131,11 @@ impl S3BlobReader {
         Ok(S3BlobReader { store, path: path.to_owned(), size, tail })
     }
 
+    /// Of an object whose length is known.
+    pub(super) fn known(store: Arc<Store>, path: &str, size: u64) -> S3BlobReader {
+        S3BlobReader { store, path: path.to_owned(), size, tail: Mutex::default() }
+    }
+
     /// The range, if it lies in the end that was read at opening.
     fn in_tail(&self, offset: u64, len: usize) -> Option<Bytes> {
         let mut tail = self.tail.lock();
@@ -160,5 +165,13 @@ impl BlobReader for S3BlobReader {
             return Err(Error::new(ErrorKind::Corrupt, &self.path, message));
         }
         Ok(data)
+    }
+
+    async fn distrust(&self, _: u64, _: u64) {
+        *self.tail.lock() = None;
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
     }
 }

@@ -80,7 +80,8 @@ pub struct S3Settings {
     pub part_bytes: usize,
     /// Parts of one blob sent at a time.
     pub parts_in_flight: usize,
-    /// How much of an object's end is read when it is opened. More saves a request where more is looked at; each open file
+    /// How much of an object's end is read when it is opened: of a store file 64 KiB, and a piece before that a cache wants whole. More
+    /// saves a request where more is looked at; each open file
     /// holds as much until it is read elsewhere.
     pub tail_bytes: usize,
     /// Idle connections kept.
@@ -107,7 +108,7 @@ impl S3Settings {
             one_put_bytes: 8 << 20,
             part_bytes: 8 << 20,
             parts_in_flight: 4,
-            tail_bytes: 64 << 10,
+            tail_bytes: 80 << 10,
             connections_idle_max: 64,
         }
     }

@@ -125,6 +125,17 @@ impl HFileReader {
     /// Opens a file of this length with at most two reads.
     pub async fn open(fs: &Arc<dyn Filesystem>, path: &str, size: u64, cache: Arc<BlockCache>) -> Result<HFileReader> {
         let blob = fs.open(path).await?;
+        match HFileReader::load(blob.clone(), path, size, cache.clone()).await {
+            // Perhaps its end was hurt on its way here, and what was kept of that is wrong.
+            Err(StorageError::Corrupt { .. }) => {
+                blob.distrust(0, size).await;
+                HFileReader::load(blob, path, size, cache).await
+            }
+            loaded => loaded,
+        }
+    }
+
+    async fn load(blob: Arc<dyn BlobReader>, path: &str, size: u64, cache: Arc<BlockCache>) -> Result<HFileReader> {
         let mut parts = Parts { name: path, compression: Compression::None };
         if size < TRAILER_LEN as u64 {
             return Err(parts.bad(0, "the file is shorter than a trailer"));
@@ -486,12 +497,24 @@ impl HFileReader {
 
     async fn load_block(&self, entry: &IndexEntry, kind: BlockType) -> Result<CachedBlock> {
         let (offset, disk_len) = (entry.offset, entry.disk_len);
-        let bad = |why: &str| StorageError::corrupt(WHAT, &self.name, offset, why);
         if offset.checked_add(disk_len as u64).is_none_or(|end| end > self.size) {
-            return Err(bad("an index points outside the file"));
+            return Err(StorageError::corrupt(WHAT, &self.name, offset, "an index points outside the file"));
         }
         let data = self.blob.read_at(offset, disk_len).await?;
-        let block = block::read_block(&data, offset, &self.name, self.compression)?;
+        match self.parse_block(entry, kind, &data) {
+            // Perhaps it was hurt on its way here, and what was kept of that is wrong.
+            Err(StorageError::Corrupt { .. }) => {
+                self.blob.distrust(offset, disk_len as u64).await;
+                self.parse_block(entry, kind, &self.blob.read_at(offset, disk_len).await?)
+            }
+            parsed => parsed,
+        }
+    }
+
+    fn parse_block(&self, entry: &IndexEntry, kind: BlockType, data: &Bytes) -> Result<CachedBlock> {
+        let (offset, disk_len) = (entry.offset, entry.disk_len);
+        let bad = |why: &str| StorageError::corrupt(WHAT, &self.name, offset, why);
+        let block = block::read_block(data, offset, &self.name, self.compression)?;
         let kind = match kind {
             BlockType::Data if self.encoding != DataBlockEncoding::None => BlockType::EncodedData,
             kind => kind,

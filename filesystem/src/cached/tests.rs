@@ -73,6 +73,12 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
     panic!("not within 30 s: {what}");
 }
 
+/// Waits until nobody uses the folder.
+async fn is_free(cache: &Path) {
+    let is_free = || std::fs::File::open(cache.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+    until("the last fetches end", is_free).await;
+}
+
 fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -178,7 +184,8 @@ async fn damaged_files_never_give_a_wrong_byte() {
             // Sound cells at wrong places.
             _ => hurt[4096..].rotate_left(16_384),
         }
-        std::fs::remove_file(file).expect("remove");
+        is_free(&cache).await;
+        drop(std::fs::remove_file(file)); // a damaged one was removed
         std::fs::write(file, &hurt).expect("hurt");
         let fs = fresh().await;
         check(&fs, "data/x", &data).await;
@@ -258,8 +265,7 @@ async fn the_bound_holds_under_load_and_over_restarts() {
     let counted = count(&fs.counters().bytes);
     assert!(taken(&cache) <= counted && counted <= BOUND, "{} {counted}", taken(&cache));
     drop(fs);
-    until("the last fetches end", || std::fs::File::open(cache.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok()))
-        .await;
+    is_free(&cache).await;
     // What was counted is found again, and a smaller bound holds at once.
     let fs = open(Arc::new(inner.clone()), settings(&cache, BOUND)).await;
     assert!(count(&fs.counters().bytes) >= taken(&cache) && taken(&cache) > BOUND / 2);

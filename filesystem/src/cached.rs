@@ -212,23 +212,27 @@ impl File {
     fn launch(self: &Arc<Self>, cells: Range<u64>, is_ahead: bool) -> Landing {
         let (id, sender, landing) = self.shared.limit.begin(&self.flights, cells.clone());
         let (file, trust) = (self.clone(), self.distrusted.load(Ordering::Acquire));
-        spawn("fetch", async move {
-            let fetched = file.fetch(&cells).await.map_err(Arc::new);
-            let data = fetched.as_ref().ok().cloned();
-            // Nobody may be waiting any more.
-            let _ = sender.send(fetched);
-            let kept = match (&file.shared.disk, data.clone()) {
-                (Some(disk), Some(data)) => {
-                    let (disk, file, path, size) = (disk.clone(), file.clone(), file.path.clone(), file.size);
-                    let is_trusted = move || file.distrusted.load(Ordering::Acquire) == trust;
-                    blocking(move || disk.fill(&path, size, cells.start, &data, &is_trusted)).await
+        let cause = Cause::said().unwrap_or(Cause::Other);
+        spawn(
+            "fetch",
+            cause.of(async move {
+                let fetched = file.fetch(&cells).await.map_err(Arc::new);
+                let data = fetched.as_ref().ok().cloned();
+                // Nobody may be waiting any more.
+                let _ = sender.send(fetched);
+                let kept = match (&file.shared.disk, data.clone()) {
+                    (Some(disk), Some(data)) => {
+                        let (disk, file, path, size) = (disk.clone(), file.clone(), file.path.clone(), file.size);
+                        let is_trusted = move || file.distrusted.load(Ordering::Acquire) == trust;
+                        blocking(move || disk.fill(&path, size, cells.start, &data, &is_trusted)).await
+                    }
+                    _ => false,
+                };
+                if kept || !is_ahead || data.is_none() {
+                    file.shared.limit.end(&file.flights, id);
                 }
-                _ => false,
-            };
-            if kept || !is_ahead || data.is_none() {
-                file.shared.limit.end(&file.flights, id);
-            }
-        });
+            }),
+        );
         landing
     }
 

@@ -11,11 +11,8 @@
 //!   no effect that a reader takes for a value.
 //! - Paths are keys `a/b/c` below the root; they never leave it.
 
-<<<<<<< HEAD
-mod cause;
-=======
 pub mod cached;
->>>>>>> 6aa6834 (filesystem/cached: a read cache on local disk and reading ahead before S3 and HDFS; standalone takes --cache-dir and --cache-size)
+mod cause;
 mod checksum;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;

@@ -212,7 +212,7 @@ impl File {
     fn launch(self: &Arc<Self>, cells: Range<u64>, is_ahead: bool) -> Landing {
         let (id, sender, landing) = self.shared.limit.begin(&self.flights, cells.clone());
         let (file, trust) = (self.clone(), self.distrusted.load(Ordering::Acquire));
-        let cause = Cause::said().unwrap_or(Cause::Other);
+        let cause = Cause::said().unwrap_or(Cause::Reads);
         spawn(
             "fetch",
             cause.of(async move {

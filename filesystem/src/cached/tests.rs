@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::faulty::{Effect, Fault, FaultyFilesystem};
+use crate::flaky::{Flaky, Settled};
 use crate::local::LocalFilesystem;
 use crate::memory::MemoryFilesystem;
 
@@ -99,9 +100,18 @@ async fn it_conforms_over_every_back_end_and_over_faults() {
         |_| Arc::new(FaultyFilesystem::new()),
         |folder| Arc::new(LocalFilesystem::open(folder.join("root"), Runtime::system().random).expect("root")),
     ];
+    let flaky: fn(&Path) -> Arc<dyn Filesystem> = |_| Arc::new(Flaky::over(Arc::new(MemoryFilesystem::new())));
     for back in backs {
         for on_disk in [true, false] {
             conformance::run_all(async || make(back, on_disk).await).await;
+            // With calls that fail below it, and above it.
+            let over_flaky = async || Arc::new(Settled::over(make(flaky, on_disk).await)) as Arc<dyn Filesystem>;
+            conformance::run_all(over_flaky).await;
+            let under_flaky = async || {
+                let root = Arc::new(Flaky::over(make(back, on_disk).await));
+                Arc::new(Settled::over(root)) as Arc<dyn Filesystem>
+            };
+            conformance::run_all(under_flaky).await;
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The figures of docs/PERFORMANCE.md for roots elsewhere: durable puts beside what the root gives raw, and requests with their price.
 //!
 //! `tests/run long figures [rounds]`, or after `cargo build --release -p ferrobase -p ferrobase-s3-fixture -p ferrobase-benches`:
-//! `target/release/roots log|requests|idle [rounds or seconds]`
+//! `target/release/roots log|cache|requests|idle [rounds or seconds]`
 //!
 //! A measured thing and what stands beside it take turns in short slices; the ratio is taken in each round. Nothing here asserts a time.
 
+mod cache;
 mod log;
 mod requests;
 
@@ -65,9 +66,10 @@ fn main() {
     let work = async {
         match what.as_str() {
             "log" => log::run(folder.path(), number.unwrap_or(5)).await,
+            "cache" => cache::run(folder.path(), number.unwrap_or(5)).await,
             "requests" => requests::run(folder.path()).await,
             "idle" => requests::idle(folder.path(), number.unwrap_or(120)).await,
-            _ => panic!("log [rounds], requests or idle [seconds] is needed"),
+            _ => panic!("log [rounds], cache [rounds], requests or idle [seconds] is needed"),
         }
     };
     println!("load {} before\n", load());

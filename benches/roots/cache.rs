@@ -123,7 +123,7 @@ pub async fn run(folder: &Path, rounds: usize) {
         all.push(Measured { name, region: open(&fs, epoch).await, scans: vec![], gets: vec![], tails: vec![] });
     }
     let mut colds = (Vec::new(), Vec::new());
-    let mut numbers = Numbers::new(1);
+    let mut numbers = Numbers(1);
     for round in 0..rounds {
         for one in &mut all {
             one.scans.push(scan(&one.region).await);

@@ -265,7 +265,7 @@ struct CachedReader {
 
 impl CachedReader {
     /// Bytes that all are on disk; `None`: they cannot be had from there.
-    async fn from_disk(&self, entry: &Arc<Entry>, range: Range<u64>, is_use: bool) -> Option<Bytes> {
+    async fn kept(&self, entry: &Arc<Entry>, range: Range<u64>, is_use: bool) -> Option<Bytes> {
         let (disk, entry) = (self.file.shared.disk.clone()?, entry.clone());
         let len = (range.end - range.start) as usize;
         let read = blocking(move || disk.read(&entry, range.start, len, is_use)).await;
@@ -317,7 +317,7 @@ impl CachedReader {
             let range = self.file.range(&cells);
             let range = range.start.max(wanted.start)..range.end.min(wanted.end);
             match source {
-                Source::Disk(entry) => match self.from_disk(&entry, range.clone(), is_use).await {
+                Source::Disk(entry) => match self.kept(&entry, range.clone(), is_use).await {
                     Some(data) => out.extend_from_slice(&data),
                     None => {
                         let len = (range.end - range.start) as usize;
@@ -364,7 +364,7 @@ impl BlobReader for CachedReader {
             file.launch_ahead(stretch);
         }
         if let Some(entry) = file.entry().filter(|entry| entry.has_all(cells.clone()))
-            && let Some(data) = self.from_disk(&entry, offset..offset + len as u64, !is_scan).await
+            && let Some(data) = self.kept(&entry, offset..offset + len as u64, !is_scan).await
         {
             let counters = &file.shared.counters;
             add(&counters.hits, 1);

@@ -105,9 +105,10 @@ pub async fn run(folder: &Path, rounds: usize) {
     let local: Arc<dyn Filesystem> =
         Arc::new(LocalFilesystem::open(folder.join("local"), Runtime::system().random).expect("a folder"));
     let s3: Arc<dyn Filesystem> = Arc::new(root(&store, "root").await);
-    let cached = async |name: Option<&str>| -> Arc<dyn Filesystem> {
+    let cached = async |name: Option<&str>| {
         let settings = CacheSettings::new(name.map(|name| folder.join(name)), 4 << 30, "s3://ferrobase/root");
-        Arc::new(CachedFilesystem::new(s3.clone(), settings, Runtime::system()).await.expect("a cache"))
+        let fs = CachedFilesystem::new(s3.clone(), settings, Runtime::system()).await.expect("a cache");
+        Arc::new(fs) as Arc<dyn Filesystem>
     };
     fill(&local).await;
     // Written through the cache that is called warm.

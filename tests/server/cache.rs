@@ -73,14 +73,14 @@ async fn write(table: &Table, round: u64) {
 async fn check(table: &Table, round: u64) {
     let (mut rows, mut row) = (table.scan(Scan::default()), 0);
     while let Some(found) = rows.next_row().await.expect("a row") {
-        assert!(found.value(b"f", b"v") == Some(&value(row, round)[..]), "row {row} of the scan");
+        assert!(found.value(b"f", b"v") == Some(value(row, round).into()), "row {row} of the scan");
         row += 1;
     }
     assert_eq!(row, ROWS);
     for i in 0..60 {
         let row = i * 7919 % ROWS;
         let found = table.get(&Get::new(format!("row{row:06}"))).await.expect("a get");
-        assert!(found.value(b"f", b"v") == Some(&value(row, round)[..]), "row {row}");
+        assert!(found.value(b"f", b"v") == Some(value(row, round).into()), "row {row}");
     }
 }
 

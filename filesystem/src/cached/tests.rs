@@ -8,6 +8,9 @@ use crate::flaky::{Flaky, Settled};
 use crate::local::LocalFilesystem;
 use crate::memory::MemoryFilesystem;
 
+/// Makes a root in a folder.
+type Back = fn(&Path) -> Arc<dyn Filesystem>;
+
 /// Everything but logs, with which the contract tests change too.
 fn kept(path: &str) -> bool {
     !path.starts_with("l/") && path != "d/l"
@@ -88,19 +91,19 @@ fn count(counter: &AtomicU64) -> u64 {
 async fn it_conforms_over_every_back_end_and_over_faults() {
     let folder = tempfile::tempdir().expect("folder");
     let next = AtomicUsize::new(0);
-    let make = async |inner: fn(&Path) -> Arc<dyn Filesystem>, on_disk: bool| {
+    let make = async |inner: Back, on_disk: bool| {
         let folder = folder.path().join(next.fetch_add(1, Ordering::SeqCst).to_string());
         let settings = settings(&folder.join("cache"), 64 << 20);
         let settings = if on_disk { settings } else { CacheSettings { folder: None, ..settings } };
         Arc::new(open(inner(&folder), settings).await) as Arc<dyn Filesystem>
     };
-    let backs: [fn(&Path) -> Arc<dyn Filesystem>; 4] = [
+    let backs: [Back; 4] = [
         |_| Arc::new(MemoryFilesystem::new()),
         |_| Arc::new(MemoryFilesystem::without_appends()),
         |_| Arc::new(FaultyFilesystem::new()),
         |folder| Arc::new(LocalFilesystem::open(folder.join("root"), Runtime::system().random).expect("root")),
     ];
-    let flaky: fn(&Path) -> Arc<dyn Filesystem> = |_| Arc::new(Flaky::over(Arc::new(MemoryFilesystem::new())));
+    let flaky: Back = |_| Arc::new(Flaky::over(Arc::new(MemoryFilesystem::new())));
     for back in backs {
         for on_disk in [true, false] {
             conformance::run_all(async || make(back, on_disk).await).await;

@@ -69,7 +69,10 @@ pub struct Standalone {
     /// Where the data lies: a folder, which is made if it is missing, or s3://bucket/prefix
     #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "URL")]
     pub data: String,
-    /// How the root is reached
+    /// Where the log lies; default the data root. It may change: earlier logs are found where they are
+    #[arg(long, env = "FERROBASE_WAL", value_name = "URL")]
+    pub wal: Option<String>,
+    /// How the roots are reached
     #[command(flatten)]
     pub roots: RootFlags,
     /// Address to listen on; any but a loopback one needs --insecure

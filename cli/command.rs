@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -82,7 +83,7 @@ fn file_of(arguments: &[OsString]) -> Option<PathBuf> {
             return Some(PathBuf::from(value));
         }
     }
-    std::env::var_os("FERROBASE_CONFIG").map(PathBuf::from)
+    std::env::var_os("FERROBASE_CONFIG").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -167,6 +168,9 @@ fn with_file(mut command: clap::Command, file: &Path) -> Result<clap::Command, U
 /// Reads arguments, environment and file.
 pub fn parse(arguments: Vec<OsString>) -> Result<Arguments, UsageError> {
     let mut command = Arguments::command();
+    if std::env::var_os("FERROBASE_CONFIG").is_some_and(|file| file.is_empty()) {
+        command = command.mut_arg("config", |argument| argument.env(Resettable::Reset));
+    }
     if let Some(file) = file_of(&arguments) {
         command = with_file(command, &file)?;
     }

@@ -10,13 +10,15 @@ use storage::cache::BlockCache;
 
 use crate::arguments::{Format, Fsck};
 use crate::failure::Failure;
+use crate::logs::Logs;
 
 /// Memory for blocks while files are read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
 
 /// Runs the check: findings one by one, then what was looked at.
 pub async fn run(flags: &Fsck, format: Format) -> Result<(), Failure> {
-    let fs = flags.roots.open_existing("--data", &flags.data, &Runtime::system()).await?;
+    let runtime = Runtime::system();
+    let fs = flags.roots.open_existing("--data", &flags.data, &runtime).await?;
     let options = CheckOptions { table: flags.table.clone(), deep: flags.deep, repair: flags.repair };
     // Nobody may be reading: the exit code tells all the same.
     let say = |line: String| drop(writeln!(std::io::stdout(), "{line}"));
@@ -30,7 +32,8 @@ pub async fn run(flags: &Fsck, format: Format) -> Result<(), Failure> {
             Format::Json => document.push(object()),
         }
     };
-    let checked = master::check(&fs, &options, Arc::new(BlockCache::new(CACHE_BYTES)), &mut tell).await?;
+    let logs = Logs::new(fs.clone(), &flags.data, &flags.roots, &runtime)?;
+    let checked = master::check(&fs, &options, Arc::new(BlockCache::new(CACHE_BYTES)), &logs, &mut tell).await?;
     if let Some(table) = flags.table.as_ref().filter(|_| checked.tables == 0) {
         return Err(Failure::usage(format!("--table {table}: the catalog of {} names no such table", flags.data)));
     }

@@ -9,6 +9,7 @@ mod fsck;
 mod http;
 mod inspect;
 mod logging;
+mod logs;
 mod memory;
 mod read_cache;
 mod ready;

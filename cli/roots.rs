@@ -36,6 +36,17 @@ enum Place {
     Hdfs(Box<HdfsSettings>),
 }
 
+/// For what a root is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To write to it; a folder is made if it is missing.
+    Make,
+    /// To write to it; a folder must be there.
+    Serve,
+    /// To look into it, or to end what lies there; a store's conditions are not tried.
+    Look,
+}
+
 impl RootFlags {
     fn place(&self, flag: &str, url: &str) -> Result<Place, Failure> {
         match url.split_once("://") {
@@ -61,19 +72,7 @@ impl RootFlags {
 
     /// Opens a root to serve from it. A folder is made if it is missing.
     pub async fn open(&self, flag: &str, url: &str, runtime: &Runtime) -> Result<Arc<dyn Filesystem>, Failure> {
-        let refused = |error: filesystem::Error| {
-            let message = format!("{flag} {url}: {error}");
-            match error.kind() {
-                ErrorKind::Unavailable => Failure { code: 4, message },
-                ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::NotFound => Failure::usage(message),
-                _ => Failure::failed(message),
-            }
-        };
-        Ok(match self.place(flag, url)? {
-            Place::Folder(path) => Arc::new(open_folder(path, flag, runtime)?),
-            Place::Bucket(settings) => Arc::new(S3Filesystem::open(*settings, runtime.clone()).await.map_err(refused)?),
-            Place::Hdfs(settings) => Arc::new(HdfsFilesystem::open(*settings, runtime).await.map_err(refused)?),
-        })
+        self.open_for(Use::Make, flag, url, runtime).await
     }
 
     /// Opens a root to look into it: nothing is made, but for the folder of a root in HDFS.
@@ -83,17 +82,49 @@ impl RootFlags {
         url: &str,
         runtime: &Runtime,
     ) -> Result<Arc<dyn Filesystem>, Failure> {
-        let refused = |error: filesystem::Error| Failure::usage(format!("{flag} {url}: {error}"));
+        self.open_for(Use::Look, flag, url, runtime).await
+    }
+
+    /// Opens a root.
+    ///
+    /// # Errors
+    /// 4 if it cannot be reached, 2 if it is not there or cannot be used.
+    pub async fn open_for(
+        &self,
+        how: Use,
+        flag: &str,
+        url: &str,
+        runtime: &Runtime,
+    ) -> Result<Arc<dyn Filesystem>, Failure> {
+        let refused = |error: filesystem::Error| {
+            let message = format!("{flag} {url}: {error}");
+            match error.kind() {
+                ErrorKind::Unavailable => Failure { code: 4, message },
+                ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::NotFound => Failure::usage(message),
+                _ => Failure::failed(message),
+            }
+        };
         Ok(match self.place(flag, url)? {
-            Place::Folder(path) if !path.is_dir() => {
+            Place::Folder(path) if how != Use::Make && !path.is_dir() => {
                 return Err(Failure::usage(format!("{flag} {url}: there is no such folder")));
             }
-            Place::Folder(path) => Arc::new(LocalFilesystem::open(path, runtime.random.clone()).map_err(refused)?),
-            Place::Bucket(settings) => {
+            Place::Folder(path) => Arc::new(open_folder(path, flag, runtime)?),
+            Place::Bucket(settings) if how == Use::Look => {
                 Arc::new(S3Filesystem::open_unchecked(*settings, runtime.clone()).map_err(refused)?)
             }
+            Place::Bucket(settings) => Arc::new(S3Filesystem::open(*settings, runtime.clone()).await.map_err(refused)?),
             Place::Hdfs(settings) => Arc::new(HdfsFilesystem::open(*settings, runtime).await.map_err(refused)?),
         })
+    }
+
+    /// The URL as it is remembered: a folder by its whole path.
+    pub fn canonical(&self, flag: &str, url: &str) -> Result<String, Failure> {
+        let Some(folder) = self.folder(flag, url)? else { return Ok(url.trim_end_matches('/').to_owned()) };
+        let whole = std::path::absolute(&folder).map_err(|error| Failure::usage(format!("{flag} {url}: {error}")))?;
+        // What stands behind a link belongs to the machine; `..` and such to the way it was written.
+        let whole: PathBuf = whole.components().collect();
+        let text = whole.to_str().ok_or_else(|| Failure::usage(format!("{flag} {url}: the path is not UTF-8")))?;
+        Ok(text.to_owned())
     }
 
     /// The folder of a root that is one.

@@ -1,7 +1,7 @@
 //! `standalone`: master, region server and META in one process over one data folder.
 //!
 //! ```text
-//! arguments → ports → root and its lock → log stream → leadership → region server → master (META, tables) → doors → ready
+//! arguments → ports → root and its lock → log roots → leadership → log stream → region server → master (META, tables) → doors → ready
 //! ```
 //!
 //! Always true
@@ -28,12 +28,13 @@ use runtime::shutdown::Shutdown;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
 use storage::region::{RegionContext, RegionSettings};
-use storage::wal::{Log, LogSettings};
+use storage::wal::Log;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Global, OptionalPort, Standalone};
 use crate::failure::Failure;
 use crate::http::{self, Status};
+use crate::logs::{LogPlace, Logs};
 use crate::memory;
 use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
@@ -74,7 +75,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     };
     let port = listener.local_addr()?.port();
     let http_port = http_listener.as_ref().map(|listener| listener.local_addr()).transpose()?.map(|it| it.port());
-    let ready_file = ReadyFile::clear(flags.ready_file.as_deref()).map_err(|error| {
+    let mut ready_file = ReadyFile::prepare(flags.ready_file.as_deref()).map_err(|error| {
         let file = flags.ready_file.as_deref().unwrap_or(std::path::Path::new("")).display();
         Failure::usage(format!("--ready-file {file}: {error}"))
     })?;
@@ -84,12 +85,15 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let in_root = |failure: Failure| failure.within(&flags.data);
     let _lock = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
     check_root(&fs, &flags.data).await.map_err(in_root)?;
+    ready_file.take()?;
     let fs = match cache {
         Some(settings) => read_cache::before(fs, settings, &runtime).await?,
         None => fs,
     };
+    let logs = Logs::new(fs.clone(), &flags.data, &flags.roots, &runtime)?;
+    let logs = logs.prepare(flags.wal.as_deref()).await.map_err(in_root)?;
     let shutdown = Shutdown::new();
-    let node = Node::start(fs, runtime.clone(), budget, &address).await.map_err(in_root)?;
+    let node = Node::start(fs, logs, runtime.clone(), budget, &address).await.map_err(in_root)?;
     let ready = Arc::new(AtomicBool::new(false));
     let http = http_listener.map(|listener| {
         let door = http::serve(listener, node.clone(), ready.clone(), runtime.clock.clone(), shutdown.child());
@@ -120,7 +124,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         thrift2_port: None,
         zookeeper_port: None,
         data: flags.data.clone(),
-        wal: flags.data.clone(),
+        wal: flags.wal.clone().unwrap_or_else(|| flags.data.clone()),
     })?;
     ready.store(true, Ordering::Release);
     if !global.quiet {
@@ -182,17 +186,18 @@ struct Node {
 impl Node {
     async fn start(
         fs: Arc<dyn Filesystem>,
+        logs: LogPlace,
         runtime: Runtime,
         budget: u64,
         address: &(String, u16),
     ) -> Result<Arc<Node>, Failure> {
         let leadership = coordination::take_over(&fs, &runtime, &format!("{}:{}", address.0, address.1)).await?;
-        let log = Log::create(fs.clone(), runtime.clone(), LogSettings::default(), runtime.random.next_u64()).await?;
+        let log = logs.begin(&leadership, &runtime).await?;
         let start_code = u64::try_from(runtime.clock.now_ms()).unwrap_or_default();
         let name = ServerName { host: address.0.clone(), port: address.1, start_code };
         let region = RegionContext {
             runtime,
-            fs: fs.clone(),
+            fs,
             log: log.clone(),
             budget: Budget::of_memory(budget),
             cache: Arc::new(BlockCache::new(budget / 2)),
@@ -205,13 +210,6 @@ impl Node {
         });
         let host: Arc<dyn Service> = server.clone();
         let master = Master::start(MasterContext { region, leadership, host, server: name }).await?;
-        // Nobody else writes below this root: streams that no manifest names any more can be ended and collected.
-        let own = log.stream();
-        runtime::task::spawn("old logs", async move {
-            if let Err(error) = storage::collect::end_others(&fs, own).await {
-                tracing::warn!(%error, "old logs stay for now");
-            }
-        });
         Ok(Arc::new(Node { server, master, log }))
     }
 
@@ -351,7 +349,11 @@ async fn answers(runtime: &Runtime, address: &str) -> bool {
 /// Says where the process listens. Nobody may be reading: that is no reason to stop.
 fn greet(flags: &Standalone, address: &(String, u16), http_port: Option<u16>, took: Duration) {
     let mut text = format!("Ferrobase {} is ready after {:.2} s\n", env!("CARGO_PKG_VERSION"), took.as_secs_f64());
-    text += &format!("  data     {}\n  clients  {}:{}\n", flags.data, address.0, address.1);
+    text += &format!("  data     {}\n", flags.data);
+    if let Some(wal) = &flags.wal {
+        text += &format!("  log      {wal}\n");
+    }
+    text += &format!("  clients  {}:{}\n", address.0, address.1);
     if let Some(port) = http_port {
         text += &format!("  http     http://{}/health /ready /metrics\n", SocketAddr::new(flags.bind, port));
     }

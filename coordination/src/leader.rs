@@ -128,7 +128,7 @@ fn uuid(random: u128) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-fn text(format: &Format, path: &str, payload: Bytes) -> Result<String> {
+pub(crate) fn text(format: &Format, path: &str, payload: Bytes) -> Result<String> {
     String::from_utf8(payload.into()).map_err(|error| CoordinationError::Corrupt {
         what: format.what,
         why: error.to_string(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use coordination::CoordinationError;
 use coordination::register::Format;
+use model::region::RegionInfo;
 use model::schema::{DEFAULT_NAMESPACE, SYSTEM_NAMESPACE, TableName};
 use prost::Message;
 
@@ -12,6 +13,19 @@ use prost::Message;
 pub(crate) const FORMAT: Format = Format { magic: b"FBCATLG1", version: 1, what: "catalog" };
 /// The register's key.
 pub(crate) const PATH: &str = "ferrobase/cluster/catalog";
+
+/// Namespace of the master's own table, which is not listed.
+pub(crate) const OWN_NAMESPACE: &str = "ferrobase";
+/// Table id of the master region.
+pub(crate) const OWN_TABLE_ID: &str = "000000000000f001";
+/// Table id of META, which is not listed either.
+pub(crate) const META_TABLE_ID: &str = "000000000000f002";
+
+/// The region of the master's own table.
+pub(crate) fn own_region() -> RegionInfo {
+    let table = TableName::new(OWN_NAMESPACE, "master").expect("a valid name");
+    RegionInfo::new(table, Bytes::new(), Bytes::new(), 1)
+}
 
 /// The catalog's value.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //!   (docs/PROTOCOLS.md §10, G1), so it is safe beside a running server.
 //! - A finding about a region is told only if its manifest, read once more, still says the same.
 //!
-//! Not here: the log; META, which is a cache and mended at each start.
+//! Not here: what live streams of the log hold; META, which is a cache and mended at each start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,11 +19,11 @@ use storage::cache::BlockCache;
 use storage::file::reader::HFileReader;
 use storage::manifest::{self, FileEntry, Manifest};
 use storage::region::{file_epoch, folder};
+use storage::wal::{self, FindRoot, StreamId};
 
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, META_TABLE_ID, OWN_TABLE_ID, own_region};
 use crate::error::Result;
 use crate::head::{self, HeadState, TableHead};
-use crate::start::{META_TABLE_ID, OWN_TABLE_ID, own_region};
 
 /// What to look at.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +96,9 @@ struct Check<'a> {
     fs: &'a Arc<dyn Filesystem>,
     options: &'a CheckOptions,
     cache: Arc<BlockCache>,
+    logs: &'a dyn FindRoot,
+    /// Log roots met; `None`: it cannot be opened, which was told.
+    roots: BTreeMap<u32, Option<Arc<dyn Filesystem>>>,
     tell: &'a mut (dyn FnMut(&Finding) + Send),
     checked: Checked,
     /// What lies in regions' folders: by folder.
@@ -104,7 +107,7 @@ struct Check<'a> {
     unknown: BTreeSet<String>,
 }
 
-/// Checks a root.
+/// Checks a root; `logs` finds the log roots that its manifests name.
 ///
 /// # Errors
 /// Whatever keeps the check itself from going on: an unreachable root, a catalog that cannot be read.
@@ -112,6 +115,7 @@ pub async fn check(
     fs: &Arc<dyn Filesystem>,
     options: &CheckOptions,
     cache: Arc<BlockCache>,
+    logs: &dyn FindRoot,
     tell: &mut (dyn FnMut(&Finding) + Send),
 ) -> Result<Checked> {
     let below = options.table.as_ref().map_or_else(|| "data".to_owned(), table_folder);
@@ -120,7 +124,8 @@ pub async fn check(
         let region: Vec<&str> = entry.path.splitn(5, '/').take(4).collect();
         lying.entry(region.join("/")).or_default().push(entry);
     }
-    let mut check = Check { fs, options, cache, tell, checked: Checked::default(), lying, unknown: BTreeSet::new() };
+    let (checked, unknown, roots) = (Checked::default(), BTreeSet::new(), [(0, Some(fs.clone()))].into());
+    let mut check = Check { fs, options, cache, logs, roots, tell, checked, lying, unknown };
     let catalog = match catalog::FORMAT.read(fs, catalog::PATH).await? {
         Some(stored) => Catalog::decode(stored.body.payload)?,
         None => {
@@ -217,6 +222,9 @@ impl Check<'_> {
                 let why = format!("the keys are not those of region {region} in the table's head");
                 wrong.push((FindingKind::Changed, path.clone(), why));
             }
+            for need in manifest.needs.clone() {
+                wrong.extend(self.need(need, table_id, region).await?);
+            }
             for (family, state) in &manifest.families {
                 for file in &state.files {
                     let key = format!("{folder}/{}/{}", String::from_utf8_lossy(family), file.name);
@@ -243,6 +251,36 @@ impl Check<'_> {
             self.found(kind, &key, why);
         }
         self.left_over(&folder, &path, region, lying).await
+    }
+
+    /// One stream that a manifest names: what is wrong with it. Of a live one, only that it is there is looked at.
+    async fn need(
+        &mut self,
+        need: StreamId,
+        table_id: &str,
+        region: &RegionInfo,
+    ) -> Result<Option<(FindingKind, String, String)>> {
+        if !self.roots.contains_key(&need.root) {
+            let found = match self.logs.find(need.root).await {
+                Ok(fs) => Some(fs),
+                Err(error) => {
+                    self.found(FindingKind::Missing, error.path(), format!("{error}; region {region} needs its log"));
+                    None
+                }
+            };
+            self.roots.insert(need.root, found);
+        }
+        let Some(Some(logs)) = self.roots.get(&need.root) else { return Ok(None) };
+        let log_name = manifest::log_name(table_id, &region.encoded_name());
+        let name = self.options.deep.then_some(log_name.as_bytes());
+        match wal::look(logs, need.stream, name).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let why = format!("{error}; region {region} needs log stream {need}: restore its log root");
+                Ok(Some((FindingKind::Damaged, format!("ferrobase/log/{:016x}", need.stream), why)))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// One listed file: its cells, or what is wrong.

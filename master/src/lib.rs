@@ -12,7 +12,7 @@
 //!
 //! Not here: serving rows (`regionserver`), transports (`protocol`).
 //!
-//! Floors inside this crate: `error`, `refusal` < `catalog`, `head`, `host`, `lock` < `tables`, `procedure` < `master` < `regions` < `steps`
+//! Floors inside this crate: `error`, `refusal` < `catalog`, `head`, `host`, `lock` < `needs`, `tables`, `procedure` < `master` < `regions` < `steps`
 //! < `executor` < `requests`, `start`, `status` < `service`, `check`.
 
 mod catalog;
@@ -23,6 +23,7 @@ mod head;
 mod host;
 mod lock;
 mod master;
+mod needs;
 mod procedure;
 mod refusal;
 mod regions;
@@ -36,3 +37,4 @@ mod tables;
 pub use check::{CheckOptions, Checked, Finding, FindingKind, check};
 pub use error::{MasterError, Result};
 pub use master::{Master, MasterContext};
+pub use needs::needed_log_roots;

@@ -25,9 +25,6 @@ pub(crate) const FINISHED_KEPT: Duration = Duration::from_secs(15 * 60);
 /// Finished procedures remembered at most.
 pub(crate) const FINISHED_MAX: usize = 10_000;
 
-/// Namespace of the master's own table.
-pub(crate) const OWN_NAMESPACE: &str = "ferrobase";
-
 /// What a master needs.
 #[derive(Debug)]
 pub struct MasterContext {

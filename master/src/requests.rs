@@ -11,8 +11,9 @@ use model::schema::{DEFAULT_NAMESPACE, FamilyDescriptor, Namespace, SYSTEM_NAMES
 use protocol::meta::{self, RegionRow};
 use protocol::service::RpcError;
 
+use crate::catalog::OWN_NAMESPACE;
 use crate::head::{HeadState, TableHead, cut};
-use crate::master::{Master, OWN_NAMESPACE};
+use crate::master::Master;
 use crate::procedure::{Kind, Record, namespace_key, table_key};
 use crate::refusal::{
     constraint, enabled_already, enabled_still, namespace_exists, namespace_not_empty, namespace_not_found,

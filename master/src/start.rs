@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use coordination::{CoordinationError, Leadership};
+use coordination::{CoordinationError, Leadership, LogRoots};
+use filesystem::Filesystem;
 use futures::StreamExt;
 use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
@@ -28,24 +29,21 @@ use runtime::backoff::Backoff;
 use runtime::clock::within;
 use runtime::shutdown::Shutdown;
 use runtime::task::spawn;
+use storage::collect::Collected;
 use storage::region::{Region, RegionContext};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog;
+use crate::catalog::{self, META_TABLE_ID, OWN_TABLE_ID, own_region};
 use crate::error::{MasterError, Result};
 use crate::head::{HeadState, TableHead};
 use crate::host::Host;
 use crate::lock::Locks;
-use crate::master::{Master, MasterContext, OWN_NAMESPACE};
+use crate::master::{Master, MasterContext};
 use crate::procedure::{FAMILY, Journal, Record, table_key};
 use crate::regions::openings;
 use crate::tables::{Table, Tables};
 
-/// Table id of the master region.
-pub(crate) const OWN_TABLE_ID: &str = "000000000000f001";
-/// Table id of META.
-pub(crate) const META_TABLE_ID: &str = "000000000000f002";
 /// How often META is tried at a start.
 const META_TRIES_MAX: usize = 5;
 /// Pause between tries to open META.
@@ -291,14 +289,49 @@ impl Master {
 
     /// Deletes logs that no region needs, and what the master region has left lying about.
     async fn collect(&self) {
-        match storage::collect::streams(&self.ctx.fs, self.ctx.log.filesystem()).await {
-            Ok(done) => {
-                tracing::info!(released = done.released, files = done.files, bytes = done.bytes, "logs collected")
+        let (own, log) = (self.ctx.log.id(), &self.ctx.log);
+        let mut roots = vec![(own.root, log.filesystem().clone())];
+        roots.extend((own.root != 0).then(|| (0, self.ctx.fs.clone())));
+        roots.extend(log.other_roots().into_iter().filter(|(id, _)| *id != own.root));
+        for (id, logs) in roots {
+            let own = (id == own.root).then_some(own.stream);
+            match self.collect_logs(&logs, own).await {
+                Ok((Collected { released, files, bytes, .. }, left)) => {
+                    tracing::info!(root = id, released, files, bytes, "logs collected");
+                    if !left && id != 0 && own.is_none() {
+                        self.note_idle(id).await;
+                    }
+                }
+                Err(error) => tracing::warn!(root = id, %error, "logs were not collected"),
             }
-            Err(error) => tracing::warn!(%error, "logs were not collected"),
         }
         if let Err(error) = self.journal.collect().await {
             tracing::warn!(%error, "the master region's folder was not collected");
+        }
+    }
+
+    /// Streams of one log root; `own` is ours, if it lies there. Answers whether there was anything but fences, too.
+    async fn collect_logs(&self, logs: &Arc<dyn Filesystem>, own: Option<u64>) -> Result<(Collected, bool)> {
+        let streams = storage::collect::list(logs).await?;
+        let mut done = Collected::default();
+        // One process serves below a root. Who leads is asked behind the listing: a successor's stream is not in it.
+        if self.leadership.is_current(&self.ctx.fs).await? {
+            done += streams.end_others(own).await;
+        }
+        done += streams.collect(&self.ctx.fs).await;
+        Ok((done, !streams.is_empty()))
+    }
+
+    /// A log root without streams need not be there at the next start, if no manifest names it.
+    async fn note_idle(&self, id: u32) {
+        let noted = async {
+            if !crate::needs::needed_log_roots(&self.ctx.fs).await?.contains_key(&id) {
+                LogRoots::set_idle(&self.ctx.fs, &self.ctx.runtime, &self.leadership, id).await?;
+            }
+            Ok::<_, MasterError>(())
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(root = id, %error, "whether a log root is still needed cannot be told");
         }
     }
 
@@ -336,12 +369,6 @@ impl Master {
             Err(error) => tracing::warn!(table = %table.head.name(), %error, "regions do not open"),
         }
     }
-}
-
-/// The region of the master's own table.
-pub(crate) fn own_region() -> RegionInfo {
-    let table = TableName::new(OWN_NAMESPACE, "master").expect("a valid name");
-    RegionInfo::new(table, Bytes::new(), Bytes::new(), 1)
 }
 
 async fn open_journal(ctx: &RegionContext, leadership: &Leadership) -> Result<Journal> {

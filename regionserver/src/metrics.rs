@@ -3,11 +3,13 @@
 //! Always true: counters only rise as long as the process lives, also when regions leave; what belongs to open regions is a
 //! gauge.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use filesystem::Filesystem;
+use filesystem::s3::requests::Requests;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -67,28 +69,42 @@ impl Collector for Snapshot {
     }
 }
 
-/// What was sent to a store that bills requests.
+/// What was sent to stores that bill requests: to the data root's, and to the log root's if it is another.
 #[derive(Debug)]
-struct Sent(Arc<dyn Filesystem>);
+struct Sent(Vec<Arc<dyn Filesystem>>);
+
+impl Sent {
+    fn of(data: &Arc<dyn Filesystem>, logs: &Arc<dyn Filesystem>) -> Sent {
+        let apart = (!Arc::ptr_eq(data, logs)).then(|| logs.clone());
+        Sent(std::iter::once(data.clone()).chain(apart).filter(|fs| fs.requests().is_some()).collect())
+    }
+}
 
 impl Collector for Sent {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Some(sent) = self.0.requests() else { return Ok(()) };
+        let all: Vec<&Requests> = self.0.iter().filter_map(|fs| fs.requests()).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
         let help = "Requests to the S3 store, each try counted, by part of the root, kind and cause";
         let mut family = encoder.encode_descriptor("ferrobase_s3_requests", help, None, MetricType::Counter)?;
-        for of in sent.counted() {
-            let labels = [("part", of.part.as_str()), ("kind", of.kind.name()), ("cause", of.cause.name())];
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&of.count, None)?;
+        let mut sums: BTreeMap<(String, &str, &str), u64> = BTreeMap::new();
+        for of in all.iter().flat_map(|sent| sent.counted()) {
+            *sums.entry((of.part, of.kind.name(), of.cause.name())).or_default() += of.count;
         }
-        let counters = [
-            ("ferrobase_s3_repeated", "Requests to the S3 store that were sent again", &sent.repeated),
-            ("ferrobase_s3_slowed", "Answers of the S3 store that asked to slow down", &sent.slowed),
-            ("ferrobase_s3_unanswered", "Requests to the S3 store without an answer in time", &sent.unanswered),
-            ("ferrobase_s3_sent_bytes", "Bytes of bodies sent to the S3 store", &sent.bytes_sent),
-            ("ferrobase_s3_received_bytes", "Bytes of bodies received from the S3 store", &sent.bytes_received),
+        for ((part, kind, cause), count) in sums {
+            let labels = [("part", part.as_str()), ("kind", kind), ("cause", cause)];
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let counters: [(&str, &str, fn(&Requests) -> &AtomicU64); 5] = [
+            ("ferrobase_s3_repeated", "Requests to the S3 store that were sent again", |sent| &sent.repeated),
+            ("ferrobase_s3_slowed", "Answers of the S3 store that asked to slow down", |sent| &sent.slowed),
+            ("ferrobase_s3_unanswered", "Requests to the S3 store without an answer in time", |sent| &sent.unanswered),
+            ("ferrobase_s3_sent_bytes", "Bytes of bodies sent to the S3 store", |sent| &sent.bytes_sent),
+            ("ferrobase_s3_received_bytes", "Bytes of bodies received from the S3 store", |sent| &sent.bytes_received),
         ];
-        for (name, help, value) in counters {
-            let value = value.load(Ordering::Relaxed);
+        for (name, help, counter) in counters {
+            let value: u64 = all.iter().map(|sent| counter(sent).load(Ordering::Relaxed)).sum();
             let mut counter = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             counter.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
@@ -140,7 +156,7 @@ impl RegionServer {
     pub fn metrics(&self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.snapshot()));
-        registry.register_collector(Box::new(Sent(self.ctx.region.fs.clone())));
+        registry.register_collector(Box::new(Sent::of(&self.ctx.region.fs, self.ctx.region.log.filesystem())));
         registry.register_collector(Box::new(DiskCache(self.ctx.region.fs.clone())));
         let mut out = String::new();
         text::encode(&mut out, &registry).expect("writing to a string does not fail");

@@ -8,10 +8,9 @@
 //! How a host calls it
 //!
 //! ```text
-//! start      the log's stream is created; if this process is the only one that writes below the root (standalone, after it
-//!            has taken the root over): collect::end_others(logs, log.stream()); otherwise the master ends streams of dead servers
 //! opened     each region: region.collect(), in the background, once
-//! hourly     each region: region.collect(); then collect::streams(data, logs)
+//! hourly     each region: region.collect(); then, of each log root: list; if no other process writes below the data root (standalone,
+//!            which looks once more at who leads): end_others; collect. In a cluster the master ends the streams of dead servers instead
 //! sooner     region.old_streams() > 0 some minutes after its opening: region.flush(), or the dead servers' logs stay;
 //!            log.oldest_regions() name the regions to flush when log.segments() is large
 //! stop       every region.close(); then log.end(); then collect::streams(data, logs)
@@ -37,7 +36,7 @@ pub struct Collected {
     pub bytes: u64,
     /// Uploads that nobody will finish, removed.
     pub unfinished: u64,
-    /// Log streams ended by [`end_others`].
+    /// Log streams ended by [`Streams::end_others`].
     pub ended: u64,
     /// Log streams given up for good.
     pub released: u64,
@@ -57,62 +56,79 @@ impl std::ops::AddAssign for Collected {
 }
 
 /// A file of a stream.
+#[derive(Debug)]
 struct Segment {
     path: String,
     id: u64,
     size: u64,
 }
 
-/// The streams that have more than their fence, with their files.
-async fn listed(fs: &Arc<dyn Filesystem>) -> Result<BTreeMap<u64, Vec<Segment>>> {
+/// The streams of a log root that had more than their fence when it was listed.
+#[derive(Debug)]
+pub struct Streams {
+    fs: Arc<dyn Filesystem>,
+    files: BTreeMap<u64, Vec<Segment>>,
+}
+
+/// Lists a log root.
+pub async fn list(logs: &Arc<dyn Filesystem>) -> Result<Streams> {
     let mut streams: BTreeMap<u64, Vec<Segment>> = BTreeMap::new();
-    for file in fs.list(wal::FOLDER).await? {
+    for file in Cause::Collection.of(logs.list(wal::FOLDER)).await? {
         if let Some((stream, id)) = wal::parse_path(&file.path) {
             streams.entry(stream).or_default().push(Segment { path: file.path, id, size: file.size });
         }
     }
     streams.retain(|_, files| !matches!(&files[..], [only] if only.size == wal::FENCE_LEN));
-    Ok(streams)
+    Ok(Streams { fs: logs.clone(), files: streams })
 }
 
-/// Ends every stream but `own`, as only the sole process below a root may: no other writer lives.
-pub async fn end_others(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected> {
-    Cause::Collection.of(end_all_but(fs, own)).await
-}
+impl Streams {
+    /// Whether nothing but fences was there.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
 
-async fn end_all_but(fs: &Arc<dyn Filesystem>, own: u64) -> Result<Collected> {
-    let mut done = Collected::default();
-    for stream in listed(fs).await?.into_keys().filter(|stream| *stream != own) {
-        if let Ok(Some((State::Ended { .. } | State::Released, _))) = wal::state(fs, stream).await {
-            continue;
+    /// Ends every stream but `own`, as only the sole process below a root may. That it was so must be found *after* the listing: whoever
+    /// takes over later begins its stream later, and is not in the list.
+    pub async fn end_others(&self, own: Option<u64>) -> Collected {
+        Cause::Collection.of(self.end_all_but(own)).await
+    }
+
+    async fn end_all_but(&self, own: Option<u64>) -> Collected {
+        let mut done = Collected::default();
+        for stream in self.files.keys().copied().filter(|stream| Some(*stream) != own) {
+            if let Ok(Some((State::Ended { .. } | State::Released, _))) = wal::state(&self.fs, stream).await {
+                continue;
+            }
+            match wal::fence(&self.fs, stream).await {
+                Ok(_) => done.ended += 1,
+                Err(error) => {
+                    tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream cannot be ended");
+                    done.failed += 1;
+                }
+            }
         }
-        match wal::fence(fs, stream).await {
-            Ok(_) => done.ended += 1,
-            Err(error) => {
-                tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream cannot be ended");
+        done
+    }
+
+    /// Gives ended streams up that no region needs any more, and deletes their data, what lies about of streams already given up, and
+    /// segments that their writers had forgotten. Heads and fences stay for ever. `data` has the manifests that say what is needed.
+    pub async fn collect(&self, data: &Arc<dyn Filesystem>) -> Collected {
+        let mut done = Collected::default();
+        for (stream, segments) in &self.files {
+            let collected = collect_stream(data, &self.fs, *stream, segments, &mut done);
+            if let Err(error) = Cause::Collection.of(collected).await {
+                tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream is kept");
                 done.failed += 1;
             }
         }
+        done
     }
-    Ok(done)
 }
 
-/// Gives ended streams up that no region needs any more, and deletes their data, what lies about of streams already given up, and
-/// segments that their writers had forgotten. Heads and fences stay for ever. `data` has the manifests that say what is needed of
-/// the streams below the log root `logs`.
+/// Lists a log root and collects what is listed ([`Streams::collect`]).
 pub async fn streams(data: &Arc<dyn Filesystem>, logs: &Arc<dyn Filesystem>) -> Result<Collected> {
-    Cause::Collection.of(collect_streams(data, logs)).await
-}
-
-async fn collect_streams(data: &Arc<dyn Filesystem>, logs: &Arc<dyn Filesystem>) -> Result<Collected> {
-    let mut done = Collected::default();
-    for (stream, segments) in listed(logs).await? {
-        if let Err(error) = collect_stream(data, logs, stream, &segments, &mut done).await {
-            tracing::warn!(stream = format!("{stream:016x}"), %error, "a log stream is kept");
-            done.failed += 1;
-        }
-    }
-    Ok(done)
+    Ok(list(logs).await?.collect(data).await)
 }
 
 async fn collect_stream(

@@ -16,9 +16,12 @@ use prost::Message;
 use runtime::random::Random;
 
 use crate::error::{Result, StorageError};
+use crate::wal::StreamId;
 
 const MAGIC: &[u8; 8] = b"FBMANIF1";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Version of a body that names no log root but the data root.
+const VERSION_OF_ONE_ROOT: u32 = 1;
 const WHAT: &str = "region manifest";
 /// Log needs that fit the head.
 const HEAD_NEEDS_MAX: usize = 4;
@@ -55,7 +58,7 @@ pub struct Manifest {
     /// Epoch of the last claim.
     pub epoch: u64,
     /// Streams that may hold unflushed edits.
-    pub needs: Vec<u64>,
+    pub needs: Vec<StreamId>,
     /// First row inside.
     pub start_key: Bytes,
     /// First row behind.
@@ -106,11 +109,13 @@ struct ManifestMessage {
     families: Vec<FamilyMessage>,
     #[prost(fixed64, repeated, tag = "7")]
     more_needs: Vec<u64>,
+    #[prost(uint32, repeated, tag = "8")]
+    more_roots: Vec<u32>,
 }
 
 impl Manifest {
     fn head(&self) -> String {
-        let needs: Vec<_> = self.needs.iter().take(HEAD_NEEDS_MAX).map(|stream| format!("{stream:016x}")).collect();
+        let needs: Vec<_> = self.needs.iter().take(HEAD_NEEDS_MAX).map(StreamId::to_string).collect();
         format!("{}.{:x}.{}", if self.retired { "retired" } else { "live" }, self.epoch, needs.join("+"))
     }
 
@@ -127,6 +132,8 @@ impl Manifest {
             flushed: state.flushed.0,
             files: state.files.iter().map(file).collect(),
         };
+        let more = &self.needs[self.needs.len().min(HEAD_NEEDS_MAX)..];
+        let elsewhere = more.iter().any(|need| need.root != 0);
         let message = ManifestMessage {
             token_high: (token >> 64) as u64,
             token_low: token as u64,
@@ -134,12 +141,13 @@ impl Manifest {
             end_key: self.end_key.clone(),
             seq_floor: self.seq_floor.0,
             families: self.families.iter().map(family).collect(),
-            more_needs: self.needs.iter().skip(HEAD_NEEDS_MAX).copied().collect(),
+            more_needs: more.iter().map(|need| need.stream).collect(),
+            more_roots: more.iter().filter(|_| elsewhere).map(|need| need.root).collect(),
         };
         let rest = message.encode_to_vec();
         let mut out = BytesMut::with_capacity(16 + rest.len());
         out.put_slice(MAGIC);
-        out.put_u32(VERSION);
+        out.put_u32(if elsewhere { VERSION } else { VERSION_OF_ONE_ROOT });
         out.put_u32(crc32c(&rest));
         out.put_slice(&rest);
         out.freeze()
@@ -157,7 +165,9 @@ impl Manifest {
         let hex = |text: &str| u64::from_str_radix(text, 16).map_err(|_| bad("a number in the head is wrong"));
         let epoch = hex(parts.next().unwrap_or_default())?;
         let needs = parts.next().unwrap_or_default();
-        let mut needs: Vec<u64> = needs.split('+').filter(|need| !need.is_empty()).map(hex).collect::<Result<_>>()?;
+        let need = |text: &str| StreamId::parse(text).ok_or_else(|| bad("a stream in the head is wrong"));
+        let mut needs: Vec<StreamId> =
+            needs.split('+').filter(|text| !text.is_empty()).map(need).collect::<Result<_>>()?;
         let mut body = value.body.clone();
         if body.len() < 16 || body.split_to(8)[..] != MAGIC[..] {
             return Err(bad("the magic is wrong"));
@@ -173,7 +183,12 @@ impl Manifest {
             return Err(bad("the checksum is wrong"));
         }
         let message = ManifestMessage::decode(body).map_err(|error| bad(&error.to_string()))?;
-        needs.extend(message.more_needs);
+        let ManifestMessage { more_needs, more_roots, .. } = &message;
+        if !more_roots.is_empty() && more_roots.len() != more_needs.len() {
+            return Err(bad("its needs and their roots are not as many"));
+        }
+        let roots = more_roots.iter().copied().chain(std::iter::repeat(0));
+        needs.extend(more_needs.iter().zip(roots).map(|(stream, root)| StreamId { root, stream: *stream }));
         let file = |file: FileMessage| FileEntry {
             name: file.name,
             size: file.size,
@@ -292,7 +307,7 @@ impl ManifestHandle {
 
     /// Claims the region: from now on its edits go to `stream`, and nobody with a smaller epoch gets in. The caller has
     /// made sure that every stream the manifest needs has ended; those that hold nothing of it are in `unneeded`.
-    pub async fn claim(&mut self, epoch: u64, stream: u64, unneeded: &[u64]) -> Result<()> {
+    pub async fn claim(&mut self, epoch: u64, stream: StreamId, unneeded: &[StreamId]) -> Result<()> {
         if self.manifest.retired {
             return Err(StorageError::Fenced(format!("region `{}` is retired and", self.path)));
         }
@@ -399,6 +414,10 @@ mod tests {
         RegionInfo::new("t".parse().expect("name"), "a".into(), "m".into(), 7)
     }
 
+    fn on(root: u32, stream: u64) -> StreamId {
+        StreamId { root, stream }
+    }
+
     async fn setup() -> (Arc<dyn Filesystem>, Arc<dyn Random>) {
         let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::new());
         let random: Arc<dyn Random> = Arc::new(SeededRandom::new(1));
@@ -414,16 +433,17 @@ mod tests {
     async fn what_is_committed_is_read_back() {
         let (fs, random) = setup().await;
         let mut handle = load(&fs, &random).await;
-        handle.claim(5, 0xabc, &[]).await.expect("claim");
+        handle.claim(5, on(0, 0xabc), &[]).await.expect("claim");
         let file = FileEntry { name: "x".to_owned(), size: 9, max_seq: SeqNo(4), cells: 2, major: true };
         let state = FamilyState { flushed: SeqNo(4), files: vec![file] };
         handle.commit(|manifest| drop(manifest.families.insert("f".into(), state.clone()))).await.expect("commit");
         for stream in 1..=6 {
-            handle.claim(5 + stream, stream, &[]).await.expect("claim");
+            handle.claim(5 + stream, on(u32::try_from(stream % 3).expect("small"), stream), &[]).await.expect("claim");
         }
         let again = load(&fs, &random).await;
         assert_eq!(again.manifest(), handle.manifest());
-        assert_eq!(again.manifest().needs, [0xabc, 1, 2, 3, 4, 5, 6]);
+        let needs = [(0, 0xabc), (1, 1), (2, 2), (0, 3), (1, 4), (2, 5), (0, 6)].map(|(root, stream)| on(root, stream));
+        assert_eq!(again.manifest().needs, needs);
         assert_eq!(again.manifest().families[&Bytes::from("f")], state);
     }
 
@@ -431,17 +451,20 @@ mod tests {
     async fn an_overtaken_holder_is_refused() {
         let (fs, random) = setup().await;
         let (mut old, mut new) = (load(&fs, &random).await, load(&fs, &random).await);
-        old.claim(5, 1, &[]).await.expect("claim");
-        assert_eq!(new.claim(6, 2, &[]).await.expect_err("stale version").kind(), ErrorKind::Fenced);
+        old.claim(5, on(0, 1), &[]).await.expect("claim");
+        assert_eq!(new.claim(6, on(0, 2), &[]).await.expect_err("stale version").kind(), ErrorKind::Fenced);
         let mut new = load(&fs, &random).await;
-        assert_eq!(new.claim(5, 2, &[]).await.expect_err("not higher").kind(), ErrorKind::Fenced);
-        new.claim(6, 2, &[]).await.expect("claim");
+        assert_eq!(new.claim(5, on(0, 2), &[]).await.expect_err("not higher").kind(), ErrorKind::Fenced);
+        new.claim(6, on(0, 2), &[]).await.expect("claim");
         assert_eq!(
             old.commit(|manifest| manifest.seq_floor = SeqNo(9)).await.expect_err("overtaken").kind(),
             ErrorKind::Fenced
         );
         new.retire(7).await.expect("retire");
-        assert_eq!(load(&fs, &random).await.claim(8, 3, &[]).await.expect_err("retired").kind(), ErrorKind::Fenced);
+        assert_eq!(
+            load(&fs, &random).await.claim(8, on(0, 3), &[]).await.expect_err("retired").kind(),
+            ErrorKind::Fenced
+        );
     }
 
     #[tokio::test]

@@ -16,13 +16,44 @@ mod piece;
 mod piece_reader;
 mod piece_writer;
 mod reader;
+mod roots;
 mod writer;
 
 pub use format::{Entry, Range, StreamIndex};
 use piece::Kind;
-pub use reader::{Ended, fence, replay};
+pub use reader::{Ended, fence, look, replay};
 pub(crate) use reader::{State, is_fence, release, state};
+pub use roots::FindRoot;
 pub use writer::{Log, LogCounters, LogSettings, Ticket};
+
+/// Names a stream in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// The log root that it lies on (`docs/formats/log-roots.md`); 0 is the data root.
+    pub root: u32,
+    /// Its number on that root.
+    pub stream: u64,
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.root {
+            0 => write!(f, "{:016x}", self.stream),
+            root => write!(f, "{:016x}@{root:x}", self.stream),
+        }
+    }
+}
+
+impl StreamId {
+    /// Reads what [`std::fmt::Display`] wrote.
+    pub fn parse(text: &str) -> Option<StreamId> {
+        let (stream, root) = match text.split_once('@') {
+            Some((stream, root)) => (stream, u32::from_str_radix(root, 16).ok()?),
+            None => (text, 0),
+        };
+        Some(StreamId { root, stream: u64::from_str_radix(stream, 16).ok()? })
+    }
+}
 
 /// Where streams lie.
 pub(crate) const FOLDER: &str = "ferrobase/log";

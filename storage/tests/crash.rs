@@ -20,7 +20,7 @@ use runtime::Runtime;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
 use storage::region::{Region, RegionContext, RegionSettings};
-use storage::wal::{Log, LogSettings};
+use storage::wal::{Log, LogSettings, StreamId};
 
 const ROWS: [&str; 3] = ["r0", "r1", "r2"];
 const COUNTER: &str = "count";
@@ -100,11 +100,15 @@ fn table() -> Arc<TableDescriptor> {
 /// A new process's log stream. Where it is made of pieces, every other process leaves them to whoever ends its stream, and a writer
 /// does not wait for long on a machine that may have stopped.
 async fn start_log(fs: &Arc<dyn Filesystem>, life: u64, patience_ms: u64) -> storage::Result<Log> {
+    start_log_on(0, fs, life, patience_ms).await
+}
+
+async fn start_log_on(root: u32, fs: &Arc<dyn Filesystem>, life: u64, patience_ms: u64) -> storage::Result<Log> {
     let (segment_bytes, sync_timeout_ms) = if fs.appends() { (300, 30_000) } else { (64 << 20, patience_ms) };
     let segment_pieces = if life.is_multiple_of(2) { 2 } else { 100 };
     let settings =
         LogSettings { segment_bytes, sync_timeout_ms, linger_ms: 0, segment_pieces, ..LogSettings::default() };
-    Log::create(fs.clone(), Runtime::system(), settings, life).await
+    Log::create_on(fs.clone(), Runtime::system(), settings, StreamId { root, stream: life }).await
 }
 
 async fn open_as(
@@ -303,7 +307,7 @@ async fn tell(root: Root, faults: &[Fault], reads: bool) -> u64 {
     let life = lives.fetch_add(1, Ordering::SeqCst);
     let log = start_log(&fs, life, 30_000).await.expect("log");
     let region = open_as(&fs, log.clone(), 1 + life, table()).await.expect("open");
-    storage::collect::end_others(&fs, life).await.expect("end");
+    storage::collect::list(&fs).await.expect("list").end_others(Some(life)).await;
     known.retry(&region, &at).await;
     region.collect().await.expect("collect");
     known.verify(&region, &format!("{at}: at last")).await;
@@ -553,8 +557,9 @@ async fn data_and_logs_on_different_roots() {
     let logs: Vec<Arc<dyn Filesystem>> = ROOTS.iter().map(|root| Arc::new(root()) as Arc<dyn Filesystem>).collect();
     let mut known = Known::default();
     for life in 1..=6 {
-        let log = start_log(&logs[life as usize % 2], life, 30_000).await.expect("log");
-        log.know_root(logs[(life as usize + 1) % 2].clone());
+        let own = life as usize % 2;
+        let log = start_log_on(own as u32 + 1, &logs[own], life, 30_000).await.expect("log");
+        log.know_root(2 - own as u32, logs[1 - own].clone());
         let region = open_as(&data, log, 1 + life, table()).await.expect("open");
         known.verify(&region, "opened").await;
         for (number, action) in [Put(0), Increment, Put(1)].into_iter().enumerate() {
@@ -571,8 +576,21 @@ async fn data_and_logs_on_different_roots() {
     assert!(
         logs[0].list("data").await.expect("list").is_empty() && logs[1].list("data").await.expect("list").is_empty()
     );
-    let alone = start_log(&logs[1], 8, 30_000).await.expect("log");
-    let error =
-        open_as(&data, alone, 9, table()).await.expect_err("the stream lies on a root that this process was not told");
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // Roots that nobody told, and roots that are not what they were: an error, and nothing is changed.
+    let manifest = format!("ferrobase/table/tid/{}", info().encoded_name());
+    let before = data.register_read(&manifest).await.expect("read");
+    let alone = start_log_on(2, &logs[1], 8, 30_000).await.expect("log");
+    let error = open_as(&data, alone, 9, table()).await.expect_err("the root of the stream is not known");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let astray = start_log_on(2, &logs[1], 9, 30_000).await.expect("log");
+    let empty: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::new());
+    astray.know_root(1, empty.clone());
+    let error = open_as(&data, astray, 10, table()).await.expect_err("the stream is not there");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(data.register_read(&manifest).await.expect("read"), before);
+    assert!(empty.list("ferrobase").await.expect("list").is_empty(), "no head is made for a stream that is lost");
+    assert!(storage::wal::look(&empty, 6, None).await.is_err());
+    let at_home = start_log_on(2, &logs[1], 10, 30_000).await.expect("log");
+    at_home.know_root(1, logs[0].clone());
+    known.verify(&open_as(&data, at_home, 11, table()).await.expect("open"), "all roots are known").await;
 }

@@ -5,6 +5,7 @@ mod bucket;
 mod cache;
 mod fsck;
 mod inspect;
+mod logs;
 mod readme;
 mod space;
 mod start;

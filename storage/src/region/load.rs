@@ -59,7 +59,7 @@ impl Region {
         if self.memtable_bytes() == 0 {
             return 0;
         }
-        let own = self.ctx.log.stream();
+        let own = self.ctx.log.id();
         self.ledger.lock().await.manifest.manifest().needs.iter().filter(|need| **need != own).count()
     }
 

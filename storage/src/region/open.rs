@@ -103,7 +103,7 @@ impl Region {
         // What all families have in files need not be replayed, and collection may delete it at any moment.
         let covered = manifest.manifest().families.values().map(|family| family.flushed).min().unwrap_or(SeqNo::MAX);
         for stream in manifest.manifest().needs.clone() {
-            if stream == ctx.log.stream() {
+            if stream == ctx.log.id() {
                 if !ctx.log.holds(&log_name) {
                     // An opening that failed half-way: nothing was written under it.
                     unneeded.push(stream);
@@ -112,7 +112,7 @@ impl Region {
                 // Opened by this process before: its edits are in our own stream, which cannot be ended.
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
-            let found = ctx.log.end_other(stream).await?;
+            let found = ctx.log.end_other(stream, &ctx.fs).await?;
             let ranges = found.ended.index.as_ref().and_then(|index| index.regions.get(&log_name));
             if ranges.is_some_and(|ranges| ranges.max > covered) {
                 ended.push(found);
@@ -120,7 +120,7 @@ impl Region {
                 unneeded.push(stream);
             }
         }
-        manifest.claim(epoch, ctx.log.stream(), &unneeded).await?;
+        manifest.claim(epoch, ctx.log.id(), &unneeded).await?;
 
         let order = info.cell_order();
         let mut last = manifest.manifest().seq_floor;

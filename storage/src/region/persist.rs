@@ -114,7 +114,7 @@ impl Region {
         }
         let entries = made.iter().map(|(name, file)| (name.clone(), file.as_ref().map(|file| file.entry.clone())));
         let entries: Vec<(Bytes, Option<FileEntry>)> = entries.collect();
-        let stream = self.ctx.log.stream();
+        let stream = self.ctx.log.id();
         let commit = |manifest: &mut Manifest| {
             for (name, entry) in entries {
                 manifest.families.entry(name).or_default().files.extend(entry);

@@ -153,6 +153,19 @@ pub(crate) async fn fence_known(fs: &Arc<dyn Filesystem>, stream: u64) -> Result
     fence(fs, stream).await
 }
 
+/// Looks whether a stream is there that a manifest names, without changing anything; if a region is given and the stream has ended,
+/// whether all that it holds of the region can be read. Answers the number of those entries.
+pub async fn look(fs: &Arc<dyn Filesystem>, stream: u64, region: Option<&[u8]>) -> Result<usize> {
+    match (state(fs, stream).await?, region) {
+        (None, _) => Err(lost(&head_path(stream))),
+        (Some((State::Ended { index, .. }, _)), Some(region)) => {
+            let ended = Ended { stream, index: Some(index) };
+            Ok(replay(fs, &ended, region, SeqNo::ZERO).await?.len())
+        }
+        _ => Ok(0),
+    }
+}
+
 /// Ends a stream, whoever wrote it; any number of callers, any number of times.
 pub async fn fence(fs: &Arc<dyn Filesystem>, stream: u64) -> Result<Ended> {
     let path = head_path(stream);

@@ -10,7 +10,7 @@ use filesystem::{CreateOutcome, Filesystem, LogOutcome, LogWriter, SwapOutcome, 
 use futures::StreamExt;
 use model::mutation::Nonce;
 use model::{Cell, ErrorKind, SeqNo};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use runtime::Runtime;
 use runtime::clock::within;
 use tokio::sync::{Notify, OnceCell, watch};
@@ -19,7 +19,8 @@ use super::format::{self, Place, Range, StreamIndex};
 use super::piece::{self, Kind};
 use super::piece_writer::{self, Unsealed};
 use super::reader::{Ended, Low, PieceLow, is_fence};
-use super::{Entry, head_path, object_path, segment_path};
+use super::roots::{FindRoot, Roots};
+use super::{Entry, StreamId, head_path, object_path, segment_path};
 use crate::error::{Result, StorageError};
 
 /// How a log behaves.
@@ -139,6 +140,8 @@ pub(super) struct Shared {
     pub fs: Arc<dyn Filesystem>,
     pub runtime: Runtime,
     pub settings: LogSettings,
+    /// Id of the root that it lies on.
+    root: u32,
     pub stream: u64,
     /// Whether the log is made of pieces, because its storage cannot append.
     pieces: bool,
@@ -151,10 +154,10 @@ pub(super) struct Shared {
     fenced: std::sync::atomic::AtomicBool,
     pub counters: Counters,
     pub head: tokio::sync::Mutex<Live>,
-    /// Other roots at which streams of others may lie.
-    roots: RwLock<Vec<Arc<dyn Filesystem>>>,
+    /// Other roots on which streams of others may lie.
+    roots: Roots,
     /// Streams of others that were ended, the oldest first.
-    others: Mutex<VecDeque<(u64, Other)>>,
+    others: Mutex<VecDeque<(StreamId, Other)>>,
 }
 
 /// A stream of another, once it is ended.
@@ -259,8 +262,19 @@ impl Ticket {
 }
 
 impl Log {
-    /// Starts a stream with this id, which must be new: 64 random bits.
+    /// Starts a stream in the data root with this number, which must be new: 64 random bits.
     pub async fn create(fs: Arc<dyn Filesystem>, runtime: Runtime, settings: LogSettings, stream: u64) -> Result<Log> {
+        Log::create_on(fs, runtime, settings, StreamId { root: 0, stream }).await
+    }
+
+    /// Starts a stream in the root `fs`, which the cluster has under this id: if it is not the data root, its register says so already.
+    pub async fn create_on(
+        fs: Arc<dyn Filesystem>,
+        runtime: Runtime,
+        settings: LogSettings,
+        id: StreamId,
+    ) -> Result<Log> {
+        let StreamId { root, stream } = id;
         let pieces = !fs.appends();
         let low = match pieces {
             true => Low::Pieces(PieceLow { piece: 1, segment: 1, last: 0 }),
@@ -281,6 +295,7 @@ impl Log {
             fs,
             runtime,
             settings,
+            root,
             stream,
             pieces,
             open: Mutex::new(open),
@@ -291,7 +306,7 @@ impl Log {
             fenced: std::sync::atomic::AtomicBool::new(false),
             counters: Counters::default(),
             head: tokio::sync::Mutex::new(Live { version, low }),
-            roots: RwLock::default(),
+            roots: Roots::default(),
             others: Mutex::default(),
         });
         if pieces {
@@ -304,9 +319,14 @@ impl Log {
         Ok(Log(shared))
     }
 
-    /// The stream's id.
+    /// The stream's number on its root.
     pub fn stream(&self) -> u64 {
         self.0.stream
+    }
+
+    /// The stream's name in the cluster.
+    pub fn id(&self) -> StreamId {
+        StreamId { root: self.0.root, stream: self.0.stream }
     }
 
     /// Whether somebody ended the stream: this process must stop serving.
@@ -319,14 +339,24 @@ impl Log {
         &self.0.fs
     }
 
-    /// Another log root of the cluster: streams that regions need are looked for there too. To be told before regions are opened.
-    pub fn know_root(&self, fs: Arc<dyn Filesystem>) {
-        self.0.roots.write().push(fs);
+    /// Another log root of the cluster, besides the data root.
+    pub fn know_root(&self, id: u32, fs: Arc<dyn Filesystem>) {
+        self.0.roots.add(id, fs);
     }
 
-    /// Ends another stream, which a manifest needs, and answers what it holds. What was learnt is remembered: nobody writes an
-    /// ended stream.
-    pub(crate) async fn end_other(&self, stream: u64) -> Result<Arc<EndedElsewhere>> {
+    /// Who finds the roots that it was not told.
+    pub fn find_roots_by(&self, finder: Arc<dyn FindRoot>) {
+        self.0.roots.find_by(finder);
+    }
+
+    /// The other log roots that were told or found.
+    pub fn other_roots(&self) -> Vec<(u32, Arc<dyn Filesystem>)> {
+        self.0.roots.all()
+    }
+
+    /// Ends another stream, which a manifest on the root `data` needs, and answers what it holds. What was learnt is remembered:
+    /// nobody writes an ended stream.
+    pub(crate) async fn end_other(&self, stream: StreamId, data: &Arc<dyn Filesystem>) -> Result<Arc<EndedElsewhere>> {
         let cell = {
             let mut others = self.0.others.lock();
             match others.iter().find(|(other, _)| *other == stream) {
@@ -341,15 +371,13 @@ impl Log {
             }
         };
         cell.get_or_try_init(async || {
-            let roots = self.0.roots.read().clone();
-            for fs in roots {
-                // A stream's head is made on one root, and stays.
-                if fs.register_read(&head_path(stream)).await?.is_some() {
-                    return Ok(Arc::new(EndedElsewhere { ended: super::fence(&fs, stream).await?, fs }));
-                }
-            }
-            let ended = super::reader::fence_known(&self.0.fs, stream).await?;
-            Ok(Arc::new(EndedElsewhere { ended, fs: self.0.fs.clone() }))
+            let fs = match stream.root {
+                root if root == self.0.root => self.0.fs.clone(),
+                0 => data.clone(),
+                root => self.0.roots.get(root).await?,
+            };
+            let ended = super::reader::fence_known(&fs, stream.stream).await?;
+            Ok(Arc::new(EndedElsewhere { ended, fs }))
         })
         .await
         .cloned()

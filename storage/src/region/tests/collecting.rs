@@ -118,7 +118,7 @@ async fn what_no_manifest_names_any_more_ends_with_its_process() {
         Collected::default(),
         "nobody has ended it"
     );
-    let done = collect::end_others(&host.fs, log.stream()).await.expect("end");
+    let done = collect::list(&host.fs).await.expect("list").end_others(Some(log.stream())).await;
     assert_eq!((done.ended, done.failed), (1, 0));
     assert_eq!(collect::streams(&host.fs, &host.fs).await.expect("collect").released, 1);
     write(&region, put("r", "f", "q", 3, "our own stream goes on")).await;

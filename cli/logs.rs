@@ -276,4 +276,36 @@ mod tests {
         }
         assert!(failed > 20 && stopped_before_stream > 10, "{failed}, {stopped_before_stream}");
     }
+
+    #[tokio::test]
+    async fn a_root_is_found_only_with_its_mark() {
+        let runtime = Runtime::system();
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+        let data: Arc<dyn Filesystem> = Arc::new(FaultyFilesystem::new());
+        let leadership = coordination::take_over(&data, &runtime, "a:1").await.expect("take over");
+        let flags = RootFlags::default();
+        let open = async |name: &str| flags.open("--wal", &at(name), &runtime).await.expect("a folder");
+        let (ours, other) = (open("ours").await, open("other").await);
+        let mark = coordination::mark_log(&ours, &runtime, &leadership.cluster_id).await.expect("mark");
+        coordination::mark_log(&other, &runtime, &leadership.cluster_id).await.expect("mark");
+        open("empty").await;
+        let logs = Logs::new(data.clone(), "/data", &flags, &runtime).map_err(|failure| failure.message).expect("logs");
+        assert_eq!(logs.find(1).await.expect_err("not entered").kind(), ErrorKind::Corrupt);
+        for (name, why) in [
+            ("gone", "there is no such folder"),
+            ("empty", "no log root lies there"),
+            ("other", "another log root lies there"),
+        ] {
+            LogRoots::enter(&data, &runtime, &leadership, mark.mark, &at(name)).await.expect("enter");
+            let error = logs.find(1).await.expect_err(why);
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains(why) && error.to_string().contains(&at(name)), "{error}");
+        }
+        LogRoots::enter(&data, &runtime, &leadership, mark.mark, &at("ours")).await.expect("enter");
+        // One on which nothing was left is found all the same.
+        LogRoots::set_idle(&data, &runtime, &leadership, 1).await.expect("idle");
+        logs.find(1).await.expect("it has its mark");
+        assert!(!folder.path().join("gone").exists());
+    }
 }

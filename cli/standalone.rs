@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use coordination::Leader;
+use coordination::LeaderSeen;
 use filesystem::{Filesystem, LockOutcome, RootLock};
 use master::{Master, MasterContext};
 use protocol::grpc::{self, Connector};
@@ -83,8 +83,10 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let fs = flags.roots.open("--data", &flags.data, &runtime).await?;
     let address = advertised(flags, port)?;
     let in_root = |failure: Failure| failure.within(&flags.data);
-    let _lock = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
-    check_root(&fs, &flags.data).await.map_err(in_root)?;
+    let (_lock, seen) = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
+    if seen.leader()?.is_none() {
+        check_empty(&fs, &flags.data).await.map_err(in_root)?;
+    }
     ready_file.take()?;
     let fs = match cache {
         Some(settings) => read_cache::before(fs, settings, &runtime).await?,
@@ -93,7 +95,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let logs = Logs::new(fs.clone(), &flags.data, &flags.roots, &runtime)?;
     let logs = logs.prepare(flags.wal.as_deref()).await.map_err(in_root)?;
     let shutdown = Shutdown::new();
-    let node = Node::start(fs, logs, runtime.clone(), budget, &address).await.map_err(in_root)?;
+    let node = Node::start(fs, logs, seen, runtime.clone(), budget, &address).await.map_err(in_root)?;
     let ready = Arc::new(AtomicBool::new(false));
     let http = http_listener.map(|listener| {
         let door = http::serve(listener, node.clone(), ready.clone(), runtime.clock.clone(), shutdown.child());
@@ -160,10 +162,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
 }
 
 /// A root without a leader's register never had a master, so it holds nothing yet; or it is the rest of something.
-async fn check_root(fs: &Arc<dyn Filesystem>, data: &str) -> Result<(), Failure> {
-    if coordination::read_leader(fs).await?.is_some() {
-        return Ok(());
-    }
+async fn check_empty(fs: &Arc<dyn Filesystem>, data: &str) -> Result<(), Failure> {
     for folder in ["data", "ferrobase/log"] {
         if let Some(found) = fs.list(folder).await?.first() {
             return Err(Failure::failed(format!(
@@ -187,11 +186,13 @@ impl Node {
     async fn start(
         fs: Arc<dyn Filesystem>,
         logs: LogPlace,
+        seen: LeaderSeen,
         runtime: Runtime,
         budget: u64,
         address: &(String, u16),
     ) -> Result<Arc<Node>, Failure> {
-        let leadership = coordination::take_over(&fs, &runtime, &format!("{}:{}", address.0, address.1)).await?;
+        let leadership =
+            coordination::take_over_from(seen, &fs, &runtime, &format!("{}:{}", address.0, address.1)).await?;
         let log = logs.begin(&leadership, &runtime).await?;
         let start_code = u64::try_from(runtime.clock.now_ms()).unwrap_or_default();
         let name = ServerName { host: address.0.clone(), port: address.1, start_code };
@@ -304,12 +305,14 @@ async fn lock(
     flags: &Standalone,
     is_folder: bool,
     address: &(String, u16),
-) -> Result<Option<RootLock>, Failure> {
+) -> Result<(Option<RootLock>, LeaderSeen), Failure> {
     let me = format!("process {} at {}:{}", std::process::id(), address.0, address.1);
-    let holder = match fs.lock_root(&me).await? {
-        LockOutcome::Locked(lock) if is_folder => return Ok(Some(lock)),
+    let outcome = fs.lock_root(&me).await?;
+    let seen = LeaderSeen::read(fs).await?;
+    let leader = seen.leader()?.map(|leader| leader.address);
+    let holder = match outcome {
+        LockOutcome::Locked(lock) if is_folder => return Ok((Some(lock), seen)),
         LockOutcome::Locked(lock) => {
-            let leader = coordination::read_leader(fs).await?.map(|leader| leader.address);
             // At our own address nobody else listens: it was an earlier life of this server.
             let other = leader.filter(|leader| *leader != format!("{}:{}", address.0, address.1));
             return match other {
@@ -317,7 +320,7 @@ async fn lock(
                     let why = format!("{} is held by the server that answers at {leader}; stop it first", flags.data);
                     Err(Failure::held(why))
                 }
-                _ => Ok(Some(lock)),
+                _ => Ok((Some(lock), seen)),
             };
         }
         LockOutcome::Held(holder) => holder,
@@ -326,12 +329,12 @@ async fn lock(
     if !flags.take_over {
         return Err(Failure::held(format!("{held}; stop it, or say --take-over if it does not answer")));
     }
-    if let Some(Leader { address, .. }) = coordination::read_leader(fs).await?
+    if let Some(address) = leader
         && answers(runtime, &address).await
     {
         return Err(Failure::held(format!("{held}, which answers at {address}; stop it first")));
     }
-    Ok(None)
+    Ok((None, seen))
 }
 
 async fn answers(runtime: &Runtime, address: &str) -> bool {

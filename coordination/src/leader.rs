@@ -75,16 +75,45 @@ pub async fn read_leader(fs: &Arc<dyn Filesystem>) -> Result<Option<Leader>> {
     LEADER.read(fs, LEADER_PATH).await?.map(leader).transpose()
 }
 
+/// The leader's register as it was when it was read. Taking over from what was looked at spares another reading.
+#[derive(Clone, Debug)]
+pub struct LeaderSeen(Option<Stored>);
+
+impl LeaderSeen {
+    /// Reads the register.
+    pub async fn read(fs: &Arc<dyn Filesystem>) -> Result<LeaderSeen> {
+        Ok(LeaderSeen(LEADER.read(fs, LEADER_PATH).await?))
+    }
+
+    /// Who led; `None` on a root that no master had seen.
+    pub fn leader(&self) -> Result<Option<Leader>> {
+        self.0.clone().map(leader).transpose()
+    }
+}
+
 /// Becomes the leader, whoever led before.
 ///
 /// # Errors
 /// Nothing is held after an error; the register may name us with an epoch that nobody uses.
 pub async fn take_over(fs: &Arc<dyn Filesystem>, runtime: &Runtime, address: &str) -> Result<Leadership> {
+    take_over_from(LeaderSeen::read(fs).await?, fs, runtime, address).await
+}
+
+/// The same, of a register that was read before; who came in between is passed over, too.
+///
+/// # Errors
+/// As those of [`take_over`].
+pub async fn take_over_from(
+    seen: LeaderSeen,
+    fs: &Arc<dyn Filesystem>,
+    runtime: &Runtime,
+    address: &str,
+) -> Result<Leadership> {
     if address.is_empty() {
         return Err(CoordinationError::Invalid("a leader needs an address".to_owned()));
     }
     let cluster_id = ensure_id(fs, runtime).await?;
-    let mut current = LEADER.read(fs, LEADER_PATH).await?;
+    let LeaderSeen(mut current) = seen;
     for _ in 0..TRIES_MAX {
         let before = current.as_ref().map_or(0, |stored| stored.body.master_epoch);
         let master_epoch = before.checked_add(1).ok_or_else(|| CoordinationError::Corrupt {

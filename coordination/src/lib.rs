@@ -13,5 +13,5 @@ mod logs;
 pub mod register;
 
 pub use error::{CoordinationError, Result};
-pub use leader::{Leader, Leadership, cluster_id, read_leader, take_over};
+pub use leader::{Leader, LeaderSeen, Leadership, cluster_id, read_leader, take_over, take_over_from};
 pub use logs::{LogMark, LogRoot, LogRoots, log_mark, mark_log};

@@ -29,7 +29,7 @@ const OPERATION_MAX: Duration = Duration::from_secs(5);
 const STEPS_MAX: u64 = 1_000_000;
 const BUCKET: &str = "ferrobase";
 
-/// A root that every machine reaches.
+/// Roots that every machine reaches.
 struct Root {
     url: String,
     flags: Vec<String>,
@@ -179,4 +179,15 @@ async fn hdfs_alone_brings_back_every_acknowledged_write_and_a_frozen_server_doe
     };
     lose_everything(&root(), setting("LOSSES", 2)).await;
     freeze_and_thaw(&root()).await;
+    // The data in a bucket, the log in HDFS.
+    let store = folder();
+    let bucket = Bucket::start(store.path()).await.expect("the store starts");
+    let apart = || {
+        let Root { url, flags, .. } = root();
+        let data = format!("s3://{BUCKET}/data{}", url.rsplit('/').next().unwrap_or_default());
+        let flags = [flags, vec!["--wal".to_owned(), url]].concat();
+        Root { url: data, flags, ..Root::in_bucket(&bucket) }
+    };
+    lose_everything(&apart(), setting("LOSSES", 2)).await;
+    freeze_and_thaw(&apart()).await;
 }

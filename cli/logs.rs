@@ -94,12 +94,15 @@ impl Logs {
                 Err(failure) => failed.push((root, failure)),
             }
         }
-        if let Some(url) = wanted.as_ref().filter(|_| own.is_none())
-            && self.flags.folder("--wal", url)?.is_none_or(|folder| folder.is_dir())
-        {
-            let fs = self.flags.open_for(Use::Serve, "--wal", url, &self.runtime).await?;
-            if self.is_free(url, &fs, cluster_id.as_deref(), &known).await? {
-                own = Some(fs);
+        let missing =
+            |url: &str| Ok::<_, Failure>(self.flags.folder("--wal", url)?.is_some_and(|folder| !folder.is_dir()));
+        let listed = known.iter().any(|root| wanted.as_ref() == Some(&root.url));
+        let mut new = false;
+        if let Some(url) = wanted.as_ref().filter(|_| !listed) {
+            new = missing(url)?;
+            if !new {
+                let fs = self.flags.open_for(Use::Serve, "--wal", url, &self.runtime).await?;
+                own = self.is_free(url, &fs, cluster_id.as_deref(), &known).await?.then_some(fs);
             }
         }
         // A root that was moved is known by its mark.
@@ -114,9 +117,10 @@ impl Logs {
         }
         let own = match (own, wanted) {
             (Some(fs), Some(url)) => Some((url, fs)),
-            (None, Some(url)) if self.flags.folder("--wal", &url)?.is_some_and(|folder| !folder.is_dir()) => {
+            // What was there is gone, and nobody misses it.
+            (None, Some(url)) if listed || new => {
                 let fs = self.flags.open_for(Use::Make, "--wal", &url, &self.runtime).await?;
-                Some((url, fs))
+                self.is_free(&url, &fs, cluster_id.as_deref(), &known).await?.then_some((url, fs))
             }
             _ => None,
         };

@@ -53,6 +53,9 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let runtime = Runtime::system();
     let begun = runtime.clock.monotonic();
     let folder = flags.roots.folder("--data", &flags.data)?;
+    if let Some(wal) = &flags.wal {
+        flags.roots.folder("--wal", wal)?;
+    }
     let budget = flags.memory.unwrap_or_else(memory::default_budget);
     if budget < memory::BUDGET_MIN {
         return Err(Failure::usage(format!("--memory: at least {}M is needed", memory::BUDGET_MIN >> 20)));

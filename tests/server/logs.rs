@@ -180,10 +180,9 @@ async fn a_log_root_that_is_needed_and_not_there_is_an_error_and_no_loss() {
     let copied = Command::new("cp").args(["-r", &foreign, &a]).status().expect("cp runs");
     assert!(copied.success());
     let before = tree(Path::new(&a));
-    for wal in [None, Some(&*b)] {
+    for wal in all {
         place.refused(&data, wal, 2, &[&a, "another log root lies there", "has unflushed writes"]).await;
     }
-    place.refused(&data, Some(&a), 2, &[&a, "a root of the cluster"]).await;
     assert_eq!(tree(Path::new(&a)), before, "another cluster's log is left alone");
     std::fs::remove_dir_all(&a).expect("removed");
     // Its mark is there, and its streams are not.
@@ -253,7 +252,7 @@ async fn a_store_that_holds_the_log_and_does_not_answer_is_4() {
     shell(place.path(), &server, "create 't', 'f'");
     put(place.path(), &server, 0);
     let metrics = super::start::http(server.told["http_port"].as_u64().expect("a port"), "/metrics").1;
-    assert!(metrics.contains("ferrobase_s3_requests_total{part=\"log\",kind=\"put\"}"), "{metrics}");
+    assert!(metrics.contains("ferrobase_s3_requests_total{part=\"log\",kind=\"put\""), "{metrics}");
     server.kill();
     let good = std::mem::replace(&mut place.environment[2].1, "wrong".to_owned());
     for wal in [None, Some("s3://ferrobase/log")] {

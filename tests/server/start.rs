@@ -55,6 +55,13 @@ fn a_held_root_is_refused_and_the_holder_named() {
     assert_eq!(second.status.code(), Some(5), "{:?}", said(&second));
     let (_, why) = said(&second);
     assert!(why.contains(&format!("process {}", server.pid())), "{why}");
+    // The ready file that the holder wrote is the holder's.
+    let ready = data.with_extension("run").join("ready.json");
+    let file = ready.to_string_lossy();
+    let second = ferrobase(folder.path(), &[&arguments[..], &["--ready-file", &file]].concat());
+    assert_eq!(second.status.code(), Some(5), "{:?}", said(&second));
+    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&ready).expect("still there")).expect("whole");
+    assert_eq!(told, server.told);
     // A holder that answers is not passed over.
     let third = ferrobase(folder.path(), &[&arguments[..], &["--take-over"]].concat());
     assert_eq!(third.status.code(), Some(5), "{:?}", said(&third));
@@ -83,6 +90,7 @@ fn bad_usage_is_2_and_touches_nothing() {
         (&["--bind", "0.0.0.0", "--port", "0"], "--insecure"),
         (&["--data", "gs://bucket/x", "--port", "0", "--http-port", "off"], "s3://bucket/prefix"),
         (&["--data", "s3://UPPER/x", "--port", "0", "--http-port", "off"], "not a bucket's name"),
+        (&["--wal", "gs://bucket/x", "--port", "0", "--http-port", "off"], "--wal `gs://bucket/x`"),
         (&["--memory", "1M", "--port", "0"], "--memory"),
         (&["--memory", "much", "--port", "0"], "64M"),
         (&["--prot", "0"], "--port"),
@@ -115,6 +123,8 @@ fn a_refused_value_names_its_variable_or_file() {
     let bytes: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
     let (code, why) = run("FERROBASE_ADVERTISE", bytes, &["standalone"]);
     assert!(code == Some(2) && why.contains("FERROBASE_ADVERTISE"), "{why}");
+    let (code, why) = run("FERROBASE_CONFIG", "".as_ref(), &["version"]);
+    assert!(code == Some(0), "an empty variable is none: {why}");
     std::fs::write(folder.path().join("c.toml"), "memory = \"much\"\n").expect("written");
     let (code, why) = run("FERROBASE_CONFIG", "c.toml".as_ref(), &["standalone"]);
     assert!(code == Some(2) && why.contains("c.toml"), "{why}");

@@ -160,7 +160,7 @@ impl Logs {
         for (root, Failure { code, message }) in failed {
             let why = match &needed {
                 Ok(needed) => match needed.get(&root.id) {
-                    Some(region) => format!("region {region} has unflushed writes there"),
+                    Some(region) => format!("region {region} may have unflushed writes there"),
                     None => {
                         tracing::warn!(url = root.url, why = message, "a log root is not there; no region needs it");
                         continue;

@@ -80,6 +80,8 @@ impl Sent {
     }
 }
 
+type Counter = fn(&Requests) -> &AtomicU64;
+
 impl Collector for Sent {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let all: Vec<&Requests> = self.0.iter().filter_map(|fs| fs.requests()).collect();
@@ -96,7 +98,7 @@ impl Collector for Sent {
             let labels = [("part", part.as_str()), ("kind", kind), ("cause", cause)];
             family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
-        let counters: [(&str, &str, fn(&Requests) -> &AtomicU64); 5] = [
+        let counters: [(&str, &str, Counter); 5] = [
             ("ferrobase_s3_repeated", "Requests to the S3 store that were sent again", |sent| &sent.repeated),
             ("ferrobase_s3_slowed", "Answers of the S3 store that asked to slow down", |sent| &sent.slowed),
             ("ferrobase_s3_unanswered", "Requests to the S3 store without an answer in time", |sent| &sent.unanswered),

@@ -165,7 +165,7 @@ async fn a_log_root_that_is_needed_and_not_there_is_an_error_and_no_loss() {
     // The folder is missing: a disk that is not mounted, or another machine.
     std::fs::rename(&a, &away).expect("renamed");
     for wal in all {
-        place.refused(&data, wal, 2, &[&a, "no such folder", "has unflushed writes", "--wal at its new place"]).await;
+        place.refused(&data, wal, 2, &[&a, "no such folder", "unflushed writes there", "--wal at its new place"]).await;
     }
     let output = place.run(&["fsck", "--data", &data]).await;
     assert!(output.status.code() == Some(1) && said(&output).0.contains(&a), "{:?}", said(&output));
@@ -173,7 +173,7 @@ async fn a_log_root_that_is_needed_and_not_there_is_an_error_and_no_loss() {
     // It is there, and empty.
     std::fs::create_dir(&a).expect("a folder");
     for wal in all {
-        place.refused(&data, wal, 2, &[&a, "no log root lies there", "has unflushed writes"]).await;
+        place.refused(&data, wal, 2, &[&a, "no log root lies there", "unflushed writes there"]).await;
     }
     std::fs::remove_dir(&a).expect("still empty");
     // It is there, and another cluster's.
@@ -181,7 +181,7 @@ async fn a_log_root_that_is_needed_and_not_there_is_an_error_and_no_loss() {
     assert!(copied.success());
     let before = tree(Path::new(&a));
     for wal in all {
-        place.refused(&data, wal, 2, &[&a, "another log root lies there", "has unflushed writes"]).await;
+        place.refused(&data, wal, 2, &[&a, "another log root lies there", "unflushed writes there"]).await;
     }
     assert_eq!(tree(Path::new(&a)), before, "another cluster's log is left alone");
     std::fs::remove_dir_all(&a).expect("removed");
@@ -256,13 +256,13 @@ async fn a_store_that_holds_the_log_and_does_not_answer_is_4() {
     server.kill();
     let good = std::mem::replace(&mut place.environment[2].1, "wrong".to_owned());
     for wal in [None, Some("s3://ferrobase/log")] {
-        place.refused(&data, wal, 2, &["s3://ferrobase/log", "SignatureDoesNotMatch", "has unflushed writes"]).await;
+        place.refused(&data, wal, 2, &["s3://ferrobase/log", "SignatureDoesNotMatch", "unflushed writes there"]).await;
     }
     place.environment[2].1 = good;
     // Nobody listens there.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let good = std::mem::replace(&mut place.environment[0].1, format!("http://{silent}"));
-    place.refused(&data, None, 4, &["s3://ferrobase/log", "has unflushed writes", "make it reachable"]).await;
+    place.refused(&data, None, 4, &["s3://ferrobase/log", "unflushed writes there", "make it reachable"]).await;
     place.environment[0].1 = good;
     let server = place.start(&data, None);
     check(place.path(), &server, 1);

@@ -326,7 +326,8 @@ async fn put(shared: &Arc<Shared>, id: u64, data: &Bytes) -> bool {
     let path = object_path(shared.stream, id);
     let clock = &*shared.runtime.clock;
     // So that a call that hangs is made again before its writers give up.
-    let limit = Duration::from_millis((shared.settings.sync_timeout_ms / 3).max(1));
+    // A segment is long, and nobody waits for it: a millisecond more for each KiB.
+    let limit = Duration::from_millis((shared.settings.sync_timeout_ms / 3).max(1) + data.len() as u64 / 1024);
     let mut pauses = Backoff::new(PAUSE);
     while !shared.is_fenced() && !*shared.over.borrow() {
         let once = async {

@@ -20,8 +20,10 @@ use storage::wal::Log;
 
 use crate::{bucket, percentile, root, spread};
 
-/// One slice of one side.
-const SLICE: Duration = Duration::from_millis(400);
+/// One slice of one side: many times what a write takes, so that its beginning and its end weigh little.
+fn slice_of(value: usize) -> Duration {
+    Duration::from_millis(if value > 10_000 { 3000 } else { 400 })
+}
 /// Slices of each side in a round.
 const SLICES: usize = 4;
 /// Raw puts at a time.
@@ -47,14 +49,14 @@ impl Raw {
     }
 
     /// So many bytes again and again for a slice; how long each took.
-    async fn slice(&mut self, bytes: usize) -> Vec<Duration> {
+    async fn slice(&mut self, bytes: usize, slice: Duration) -> Vec<Duration> {
         let (data, begun) = (Bytes::from(vec![7; bytes]), Instant::now());
         let mut times = Vec::new();
         match self {
             Raw::Folder(file) => {
                 let file = file.clone();
                 let work = move || {
-                    while begun.elapsed() < SLICE {
+                    while begun.elapsed() < slice {
                         let begun = Instant::now();
                         (&*file).write_all(&data).expect("write");
                         file.sync_data().expect("sync");
@@ -65,7 +67,7 @@ impl Raw {
                 times = tokio::task::spawn_blocking(work).await.expect("raw syncs");
             }
             Raw::Hdfs(file) => {
-                while begun.elapsed() < SLICE {
+                while begun.elapsed() < slice {
                     let begun = Instant::now();
                     file.write_bytes(data.clone()).await.expect("write");
                     file.hsync().await.expect("hsync");
@@ -82,7 +84,7 @@ impl Raw {
                     })
                 };
                 let mut flying = futures::stream::FuturesUnordered::new();
-                while begun.elapsed() < SLICE {
+                while begun.elapsed() < slice {
                     while flying.len() < IN_FLIGHT {
                         *next += 1;
                         flying.push(put(*next));
@@ -108,12 +110,12 @@ struct Side {
 
 /// Writers that each wait for their entry, for a slice.
 async fn logged(log: &Log, next: &Arc<Mutex<u64>>, writers: usize, cells: &Arc<Vec<Cell>>) -> Vec<Duration> {
-    let begun = Instant::now();
+    let (begun, slice) = (Instant::now(), slice_of(cells[0].value().len()));
     let one = || {
         let (log, next, cells) = (log.clone(), next.clone(), cells.clone());
         tokio::spawn(async move {
             let mut times = Vec::new();
-            while begun.elapsed() < SLICE {
+            while begun.elapsed() < slice {
                 let begun = Instant::now();
                 let ticket = {
                     let mut next = next.lock().expect("nobody panics");
@@ -169,7 +171,7 @@ async fn line(name: &str, fs: &Arc<dyn Filesystem>, raw: &mut Raw, load: Load, r
             }
             let begun = Instant::now();
             beside = groups;
-            other.times.extend(raw.slice(beside).await);
+            other.times.extend(raw.slice(beside, slice_of(value)).await);
             other.spent += begun.elapsed().as_secs_f64();
         }
         all.push((own, other));

@@ -112,10 +112,10 @@ async fn the_log_moves_through_every_place_and_takes_no_write_with_it() {
     let store = tempfile::tempdir().expect("a folder");
     let bucket = Bucket::start(store.path()).await.expect("the store starts");
     bucket.make_bucket("ferrobase").expect("a bucket");
-    for data in ["data", "s3://ferrobase/data"] {
+    for (mix, data) in ["data", "s3://ferrobase/data"].into_iter().enumerate() {
         let place = Place::with(&bucket);
         let data = if data == "data" { place.at(data) } else { data.to_owned() };
-        let (a, b, remote) = (place.at("a"), place.at("b"), format!("s3://ferrobase/log-of-{}", data.len()));
+        let (a, b, remote) = (place.at("a"), place.at("b"), format!("s3://ferrobase/log{mix}"));
         let roots = [Some(&*a), Some(&*b), None, Some(&*remote), None, Some(&*a), Some(&*remote), Some(&*b)];
         for (number, wal) in roots.into_iter().enumerate() {
             bucket.take_log();

@@ -15,7 +15,7 @@
 //!   other columns misses a family delete behind a newer cell of the column without a name if a block ends there: its files get one block.
 //!   A scan that names columns asks its filter about the start row, though there is no such row, if the first file has no family markers: then
 //!   `WhileMatchFilter` may end the scan before it has begun. One that leaves out a file for its times does not ask about rows that have cells there
-//!   alone: then `WhileMatchFilter` may go on.
+//!   alone: then `WhileMatchFilter` may go on, and so may the family's part of a scan that `ColumnCountGetFilter` would have ended there.
 //!   Then, and in gets and conditions too, it depends on the same whether a comparator of numbers meets a row that is no number, which is
 //!   refused: rows are compared with numbers only where neither times nor columns are asked for.
 //!   A component comparator over what is shorter than it compares with whatever bytes lie behind: it is asked of long enough parts alone.
@@ -576,7 +576,7 @@ impl Author {
         if (self.nameless || self.named || self.raw) && matches!(kind, 0 | 1 | 3 | 4 | 21) {
             return Filter::FirstKeyOnly;
         }
-        if self.unreal && kind == 24 {
+        if self.unreal && matches!(kind, 0 | 24) {
             return Filter::KeyOnly { len_as_val: true };
         }
         match kind {

@@ -52,7 +52,8 @@ impl Comparator {
     /// The bytes it was made from, as HBase holds them; all that a [`Condition`](crate::mutation::Condition) uses.
     pub fn value(&self) -> Cow<'_, [u8]> {
         Cow::Borrowed(match self {
-            Comparator::Binary(value) | Comparator::BinaryPrefix(value) | Comparator::BigDecimal(value) => value,
+            Comparator::Binary(value) | Comparator::BinaryPrefix(value) => value,
+            Comparator::BigDecimal(value) => return shortest_decimal(value),
             Comparator::Long(value) => first_long(value),
             Comparator::BinaryComponent { value, .. } => value,
             Comparator::Bit { bits, .. } => bits,
@@ -125,6 +126,14 @@ impl Compare {
 /// What is compared with may be longer than a long, what is stored may not.
 fn first_long(bytes: &[u8]) -> &[u8] {
     bytes.get(..8).unwrap_or(bytes)
+}
+
+/// A decimal's bytes as HBase writes them again: the scale, and no more bytes of the number than it needs.
+fn shortest_decimal(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let Some((scale, number)) = bytes.split_at_checked(4) else { return Cow::Borrowed(bytes) };
+    let says_nothing = |pair: &[u8]| matches!((pair[0], pair[1] & 0x80), (0, 0) | (0xff, 0x80));
+    let spare = number.windows(2).take_while(|pair| says_nothing(pair)).count();
+    if spare == 0 { Cow::Borrowed(bytes) } else { Cow::Owned([scale, &number[spare..]].concat()) }
 }
 
 fn long(bytes: &[u8]) -> Result<i64, FilterError> {
@@ -345,6 +354,16 @@ mod tests {
     fn a_condition_takes_the_bytes_that_hbase_holds() {
         assert_eq!(*Comparator::Substring("VaLue".to_owned()).value(), *b"value");
         assert_eq!(*Comparator::Long(Bytes::from_static(b"12345678more")).value(), *b"12345678");
+        for (number, shortest) in [
+            (&b"\0\0\0\x02\0\0\0\x05"[..], &b"\0\0\0\x02\x05"[..]),
+            (b"\0\0\0\0\0\xff", b"\0\0\0\0\0\xff"),
+            (b"\0\0\0\0\xff\xff\x80", b"\0\0\0\0\x80"),
+            (b"\0\0\0\0\xff\x7f", b"\0\0\0\0\xff\x7f"),
+            (b"\0\0\0\0\0\0", b"\0\0\0\0\0"),
+            (b"\0\0\0", b"\0\0\0"),
+        ] {
+            assert_eq!(*Comparator::BigDecimal(Bytes::from_static(number)).value(), *shortest, "{number:?}");
+        }
     }
 
     #[test]

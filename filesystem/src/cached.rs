@@ -371,9 +371,7 @@ impl BlobReader for CachedReader {
             add(&counters.hit_bytes, len as u64);
             return Ok(data);
         }
-        let data = self.gather(offset, len, cells.clone(), !is_scan).await?;
-        limit.passed(&file.flights, &cells);
-        Ok(data)
+        self.gather(offset, len, cells, !is_scan).await
     }
 
     async fn distrust(&self, offset: u64, len: u64) {

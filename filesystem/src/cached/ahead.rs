@@ -122,13 +122,6 @@ impl Limit {
         let ids: Vec<u64> = flights.0.lock().iter().map(|flight| flight.id).collect();
         ids.into_iter().for_each(|id| self.end(flights, id));
     }
-
-    /// A range was read to its end: what was fetched for it and is not kept elsewhere goes.
-    pub(super) fn passed(&self, flights: &Flights, cells: &Range<u64>) {
-        let passed = |flight: &Flight| cells.contains(&(flight.cells.end - 1)) && flight.landing.peek().is_some();
-        let ids: Vec<u64> = flights.0.lock().iter().filter(|flight| passed(flight)).map(|flight| flight.id).collect();
-        ids.into_iter().for_each(|id| self.end(flights, id));
-    }
 }
 
 /// One scan.

@@ -150,7 +150,13 @@ impl CachedFilesystem {
         }
     }
 
-    fn reader(&self, path: &str, size: u64, opened: Option<Arc<dyn BlobReader>>) -> Arc<dyn BlobReader> {
+    /// How many store files the disk has seen deleted.
+    fn removals(&self) -> u64 {
+        self.0.disk.as_ref().map_or(0, |disk| disk.removals())
+    }
+
+    /// A reader of a blob that stood when `removals` others had been deleted.
+    fn reader(&self, path: &str, size: u64, opened: Option<Arc<dyn BlobReader>>, removals: u64) -> Arc<dyn BlobReader> {
         let file = File {
             shared: self.0.clone(),
             path: path.to_owned(),
@@ -158,6 +164,7 @@ impl CachedFilesystem {
             inner: tokio::sync::OnceCell::new_with(opened),
             flights: Arc::default(),
             distrusted: AtomicU64::new(0),
+            removals,
         };
         Arc::new(CachedReader { file: Arc::new(file), streams: Streams::default(), held: Mutex::default() })
     }
@@ -174,6 +181,8 @@ struct File {
     flights: Arc<Flights>,
     /// How often bytes were found to be damaged: what was fetched before is not kept.
     distrusted: AtomicU64,
+    /// Files deleted when this one was opened: once it is deleted itself, nothing of it is kept.
+    removals: u64,
 }
 
 impl Drop for File {
@@ -223,8 +232,9 @@ impl File {
                 let kept = match (&file.shared.disk, data.clone()) {
                     (Some(disk), Some(data)) => {
                         let (disk, file, path, size) = (disk.clone(), file.clone(), file.path.clone(), file.size);
+                        let removals = file.removals;
                         let is_trusted = move || file.distrusted.load(Ordering::Acquire) == trust;
-                        blocking(move || disk.fill(&path, size, cells.start, &data, &is_trusted)).await
+                        blocking(move || disk.fill((&path, size), cells.start, &data, removals, &is_trusted)).await
                     }
                     _ => false,
                 };
@@ -463,8 +473,9 @@ impl Filesystem for CachedFilesystem {
         if !(self.0.is_kept)(path) {
             return self.0.inner.open(path).await;
         }
+        let removals = self.removals();
         if let Some(entry) = self.0.disk.as_ref().and_then(|disk| disk.find(path, None)) {
-            return Ok(self.reader(path, entry.len, None));
+            return Ok(self.reader(path, entry.len, None, removals));
         }
         let opened = self.0.inner.open(path).await?;
         let size = match opened.size() {
@@ -472,14 +483,14 @@ impl Filesystem for CachedFilesystem {
             None => self.0.inner.size(path).await?,
         };
         let absent = || Error::new(ErrorKind::NotFound, path, "it was deleted while it was opened");
-        Ok(self.reader(path, size.ok_or_else(absent)?, Some(opened)))
+        Ok(self.reader(path, size.ok_or_else(absent)?, Some(opened), removals))
     }
 
     async fn open_known(&self, path: &str, size: u64) -> Result<Arc<dyn BlobReader>> {
         if !(self.0.is_kept)(path) {
             return self.0.inner.open_known(path, size).await;
         }
-        Ok(self.reader(path, size, None))
+        Ok(self.reader(path, size, None, self.removals()))
     }
 
     async fn size(&self, path: &str) -> Result<Option<u64>> {
@@ -569,8 +580,9 @@ impl Filesystem for CachedFilesystem {
     }
 
     async fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Bytes> {
+        let removals = self.removals();
         match self.disk_for(path).and_then(|disk| disk.find(path, None)) {
-            Some(entry) => self.reader(path, entry.len, None).read_at(offset, len).await,
+            Some(entry) => self.reader(path, entry.len, None, removals).read_at(offset, len).await,
             None => self.0.inner.read_at(path, offset, len).await,
         }
     }

@@ -171,7 +171,18 @@ pub(super) struct Disk {
     state: Mutex<State>,
     /// Held while something is thrown out, or the folder is taken into use.
     turn: Mutex<()>,
+    removals: Mutex<Removals>,
 }
+
+/// Store files that were deleted, the newest last: what was read before is not kept after.
+#[derive(Debug, Default)]
+struct Removals {
+    count: u64,
+    last: VecDeque<String>,
+}
+
+/// So many deleted files are remembered by name; a reader that is older than that keeps nothing more.
+pub(super) const REMOVALS_KNOWN: usize = 4096;
 
 /// Whether a name is of a file of ours; others in the folder are left alone.
 fn is_ours(name: &str) -> bool {
@@ -205,6 +216,7 @@ impl Disk {
             runtime,
             counters,
             state: Mutex::default(),
+            removals: Mutex::default(),
             turn: Mutex::default(),
         };
         match disk.start() {
@@ -466,9 +478,29 @@ impl Disk {
 
     /// Takes a store file out that is deleted.
     pub(super) fn remove(&self, path: &str) {
+        {
+            let mut removals = self.removals.lock();
+            removals.count += 1;
+            removals.last.push_back(path.to_owned());
+            if removals.last.len() > REMOVALS_KNOWN {
+                removals.last.pop_front();
+            }
+        }
         if let Some(entry) = self.find(path, None) {
             self.remove_entry(&entry);
         }
+    }
+
+    /// How many store files were removed so far.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.lock().count
+    }
+
+    /// Whether the file was removed after so many others, or may have been.
+    fn was_removed_since(&self, path: &str, since: u64) -> bool {
+        let removals = self.removals.lock();
+        let newer = usize::try_from(removals.count - since).unwrap_or(usize::MAX);
+        newer > removals.last.len() || removals.last.iter().rev().take(newer).any(|removed| removed == path)
     }
 
     /// Takes cells out that are not what they should be.
@@ -576,12 +608,27 @@ impl Disk {
         Some((seed, self.folder.join(format!("{}.cells", hex::encode(seed))), head))
     }
 
-    /// Keeps whole cells of a store file from `first` on, or its end. Whether all of them are here now.
-    pub(super) fn fill(&self, path: &str, len: u64, first: u64, data: &[u8], is_trusted: &dyn Fn() -> bool) -> bool {
-        if !self.is_ready() || !is_trusted() {
+    /// Keeps whole cells of a store file from `first` on, or its end, unless it was removed since so many others had been. Whether
+    /// all of them are here now.
+    pub(super) fn fill(
+        &self,
+        (path, len): (&str, u64),
+        first: u64,
+        data: &[u8],
+        since: u64,
+        is_trusted: &dyn Fn() -> bool,
+    ) -> bool {
+        if !self.is_ready() || !is_trusted() || self.was_removed_since(path, since) {
             return false;
         }
         let filled = self.try_fill(path, len, first, data);
+        if self.was_removed_since(path, since) {
+            // Its removal may have come too early to find what was made here.
+            if let Some(entry) = self.find(path, None) {
+                self.remove_entry(&entry);
+            }
+            return false;
+        }
         if !is_trusted()
             && let Some(entry) = self.find(path, Some(len))
         {

@@ -439,3 +439,21 @@ async fn a_full_disk_costs_only_speed_and_leaves_room_to_others() {
     let fs = open(Arc::new(inner), settings(&folder.path().join("other"), 64 << 20)).await;
     check(&fs, "data/5", &bytes(5, 2_500_000)).await;
 }
+
+/// A fetch that comes to its end after its file was deleted leaves nothing behind.
+#[tokio::test]
+async fn what_was_fetched_before_a_delete_is_not_kept_after_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let fs = open(Arc::new(MemoryFilesystem::new()), settings(folder.path(), 64 << 20)).await;
+    let disk = fs.0.disk.clone().expect("a disk");
+    let fill = |since| disk.fill(("data/a", 3), 0, b"abc", since, &|| true);
+    let before = disk.removals();
+    assert!(fill(before) && disk.find("data/a", None).is_some());
+    disk.remove("data/a");
+    assert!(!fill(before) && disk.find("data/a", None).is_none());
+    assert!(disk.fill(("data/b", 3), 0, b"abc", before, &|| true), "others are kept");
+    assert!(fill(disk.removals()), "it stands again");
+    let long_ago = disk.removals();
+    (0..=super::disk::REMOVALS_KNOWN).for_each(|n| disk.remove(&n.to_string()));
+    assert!(!fill(long_ago), "nobody remembers whether it was deleted");
+}

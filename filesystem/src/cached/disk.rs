@@ -479,6 +479,8 @@ impl Disk {
     /// Takes a store file out that is deleted.
     pub(super) fn remove(&self, path: &str) {
         {
+            // Under the lock of what is known: nothing older comes in after.
+            let _state = self.state.lock();
             let mut removals = self.removals.lock();
             removals.count += 1;
             removals.last.push_back(path.to_owned());
@@ -560,7 +562,7 @@ impl Disk {
         }
     }
 
-    fn entry_for(&self, path: &str, len: u64) -> io::Result<Option<Arc<Entry>>> {
+    fn entry_for(&self, path: &str, len: u64, since: u64) -> io::Result<Option<Arc<Entry>>> {
         let known = self.find(path, None);
         match known {
             Some(entry) if entry.len == len => return Ok(Some(entry)),
@@ -579,17 +581,26 @@ impl Disk {
             return Err(error);
         }
         let entry = Arc::new(Entry::new(path, len, seed, name, generation));
-        self.enter(&entry, 0..0, HEADER);
+        self.enter(&entry, 0..0, HEADER, Some(since));
         Ok(self.find(path, Some(len)))
     }
 
-    /// Makes an entry known whose space is counted; an older one of the same path goes.
-    fn enter(&self, entry: &Arc<Entry>, cells: Range<u64>, bytes: u64) {
+    /// Makes an entry known whose space is counted, unless its file was removed since so many others; an older one of the same path
+    /// goes.
+    fn enter(&self, entry: &Arc<Entry>, cells: Range<u64>, bytes: u64, since: Option<u64>) {
         let older = {
             let mut state = self.state.lock();
             if state.generation != entry.generation {
                 drop(state);
                 let _ = fs::remove_file(&entry.name); // the folder was given up meanwhile
+                return;
+            }
+            if since.is_some_and(|since| self.was_removed_since(&entry.path, since)) {
+                drop(state);
+                // What cannot be removed is found at the next start.
+                if fs::remove_file(&entry.name).is_ok() {
+                    self.give_back(entry.generation, bytes);
+                }
                 return;
             }
             let older = state.entries.insert(entry.path.clone(), entry.clone());
@@ -621,14 +632,7 @@ impl Disk {
         if !self.is_ready() || !is_trusted() || self.was_removed_since(path, since) {
             return false;
         }
-        let filled = self.try_fill(path, len, first, data);
-        if self.was_removed_since(path, since) {
-            // Its removal may have come too early to find what was made here.
-            if let Some(entry) = self.find(path, None) {
-                self.remove_entry(&entry);
-            }
-            return false;
-        }
+        let filled = self.try_fill(path, len, first, data, since);
         if !is_trusted()
             && let Some(entry) = self.find(path, Some(len))
         {
@@ -640,8 +644,8 @@ impl Disk {
         filled.unwrap_or(false)
     }
 
-    fn try_fill(&self, path: &str, len: u64, first: u64, data: &[u8]) -> io::Result<bool> {
-        let Some(entry) = self.entry_for(path, len)? else { return Ok(false) };
+    fn try_fill(&self, path: &str, len: u64, first: u64, data: &[u8], since: u64) -> io::Result<bool> {
+        let Some(entry) = self.entry_for(path, len, since)? else { return Ok(false) };
         let file = match entry.open() {
             // It was thrown out meanwhile.
             Err(_) if entry.is_gone() => return Ok(false),
@@ -799,7 +803,7 @@ impl Copy {
                 let entry = Arc::new(Entry::new(&self.path, len, made.seed, made.name, made.generation));
                 *entry.file.lock() = Arc::downgrade(&made.file);
                 let bytes = HEADER + made.cells * CELL;
-                self.disk.enter(&entry, 0..made.cells, bytes);
+                self.disk.enter(&entry, 0..made.cells, bytes, None);
             }
             Err(error) => self.disk.clone().failed("write", &error),
         }

@@ -303,8 +303,19 @@ impl Admin {
 
     /// Names of user tables, sorted; with a pattern those whose whole name matches the regular expression.
     pub async fn tables(&self, pattern: Option<&str>) -> Result<Vec<TableName>> {
+        self.tables_like(pattern, false).await
+    }
+
+    /// As [`Admin::tables`], with those of the system.
+    pub async fn all_tables(&self, pattern: Option<&str>) -> Result<Vec<TableName>> {
+        self.tables_like(pattern, true).await
+    }
+
+    async fn tables_like(&self, pattern: Option<&str>, with_system: bool) -> Result<Vec<TableName>> {
         let subject = self.subject("tables", Effect::Read);
-        let request = pb::GetTableNamesRequest { regex: pattern.map(str::to_owned), ..Default::default() };
+        let include_sys_tables = Some(with_system);
+        let request =
+            pb::GetTableNamesRequest { regex: pattern.map(str::to_owned), include_sys_tables, ..Default::default() };
         let answer: pb::GetTableNamesResponse = self.ask(&subject, "GetTableNames", &request).await?;
         self.names(&subject, &answer.table_names)
     }
@@ -545,13 +556,23 @@ impl Admin {
     pub async fn compact(&self, name: &TableName, family: Option<&[u8]>, major: bool) -> Result<()> {
         let subject = self.subject("compact", Effect::Repeatable).table(name);
         self.refuse_disabled(&subject, name).await?;
-        let family = family.map(Bytes::copy_from_slice);
-        let request = |region: Bytes| {
-            let region = region_specifier(region);
-            let request = pb::CompactRegionRequest { region, major: Some(major), family: family.clone() };
-            Call::new(ADMIN, "CompactRegion", &request)
-        };
-        self.each_region(&subject, name, request).await
+        self.each_region(&subject, name, |region| compact_call(region, family, major)).await
+    }
+
+    /// Asks for a compaction of a region or of one of its families. The region is named in full or by its encoded name.
+    ///
+    /// # Errors
+    /// NotFound if no table has the region.
+    pub async fn compact_region(
+        &self,
+        region_name: impl AsRef<[u8]>,
+        family: Option<&[u8]>,
+        major: bool,
+    ) -> Result<()> {
+        let subject = self.subject("compact region", Effect::Repeatable);
+        let region = self.find_region(&subject, region_name.as_ref()).await?;
+        let call = compact_call(region.info.region_name(), family, major);
+        self.call_region(&subject, region, call).await
     }
 
     async fn refuse_disabled(&self, subject: &Subject, name: &TableName) -> Result<()> {
@@ -585,6 +606,11 @@ fn flush_call(region: Bytes) -> Call {
     let region = region_specifier(region);
     let request = pb::FlushRegionRequest { region, if_older_than_ts: None, write_flush_wal_marker: None, family: None };
     Call::new(ADMIN, "FlushRegion", &request)
+}
+
+fn compact_call(region: Bytes, family: Option<&[u8]>, major: bool) -> Call {
+    let (region, family) = (region_specifier(region), family.map(Bytes::copy_from_slice));
+    Call::new(ADMIN, "CompactRegion", &pb::CompactRegionRequest { region, major: Some(major), family })
 }
 
 fn meta_region_from(answer: &pb::GetMetaRegionLocationsResponse) -> Result<RegionLocation, RpcError> {

@@ -58,6 +58,7 @@ pub trait Door: Send + Sync {
 /// Who serves what.
 #[derive(Clone, Default)]
 pub struct Doors {
+    all: Option<Arc<dyn Door>>,
     http2: Option<Arc<dyn Door>>,
     hbase: Option<Arc<dyn Door>>,
     tls: Option<Arc<dyn Door>>,
@@ -67,6 +68,7 @@ impl std::fmt::Debug for Doors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let open = |door: &Option<Arc<dyn Door>>| door.is_some();
         f.debug_struct("Doors")
+            .field("all", &open(&self.all))
             .field("http2", &open(&self.http2))
             .field("hbase", &open(&self.hbase))
             .field("tls", &open(&self.tls))
@@ -75,6 +77,11 @@ impl std::fmt::Debug for Doors {
 }
 
 impl Doors {
+    /// Hands every connection to this door, however it begins and however long it is silent.
+    pub fn all(door: Arc<dyn Door>) -> Doors {
+        Doors { all: Some(door), ..Doors::default() }
+    }
+
     /// Hands connections that begin so to this door. Those that begin with [`Opening::Other`] are always closed.
     pub fn with(mut self, opening: Opening, door: Arc<dyn Door>) -> Doors {
         match opening {
@@ -168,6 +175,9 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "connection broke at once");
         return;
+    }
+    if let Some(door) = &doors.all {
+        return door.serve(stream, peer, shutdown).await;
     }
     let mut first = [0; OPENING_BYTES];
     let looked = tokio::select! {

@@ -1,0 +1,108 @@
+//! Open scanners of one service, by the numbers that clients know them by.
+//!
+//! Always true
+//! - A scanner that nobody uses for its lease is closed; their number is bounded.
+//! - Two calls for one scanner take turns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Row, RowStream};
+use parking_lot::Mutex;
+use runtime::clock::Clock;
+
+use super::call::Raised;
+
+/// A scanner.
+pub(crate) struct Open {
+    rows: tokio::sync::Mutex<RowStream>,
+    /// Whether its rows are given as lists of columns.
+    pub sorted: bool,
+    used: Mutex<Duration>,
+}
+
+impl Open {
+    /// Up to `most` rows; none at the end.
+    pub async fn next(&self, most: usize) -> Result<Vec<Row>, Raised> {
+        let mut rows = self.rows.lock().await;
+        take(&mut rows, most).await
+    }
+}
+
+/// Up to `most` rows; none at the end.
+pub(super) async fn take(rows: &mut RowStream, most: usize) -> Result<Vec<Row>, Raised> {
+    let mut taken = Vec::new();
+    while taken.len() < most {
+        match rows.next_row().await? {
+            Some(row) if row.is_empty() => {}
+            Some(row) => taken.push(row),
+            None => break,
+        }
+    }
+    Ok(taken)
+}
+
+struct Table {
+    next: i32,
+    open: HashMap<i32, Arc<Open>>,
+}
+
+/// All open scanners.
+pub(crate) struct Scanners {
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+    most: usize,
+    table: Mutex<Table>,
+}
+
+impl Scanners {
+    pub fn new(clock: Arc<dyn Clock>, lease: Duration, most: usize) -> Scanners {
+        Scanners { clock, lease, most, table: Mutex::new(Table { next: 0, open: HashMap::new() }) }
+    }
+
+    /// Gives a scanner its number.
+    pub fn open(&self, rows: RowStream, sorted: bool) -> Result<i32, Raised> {
+        self.sweep();
+        let mut table = self.table.lock();
+        if table.open.len() >= self.most {
+            let message = format!("{} scanners are open, which is the most; close some", self.most);
+            return Err(Raised::Io { message, can_retry: true });
+        }
+        while table.open.contains_key(&table.next) {
+            table.next = table.next.checked_add(1).unwrap_or(0);
+        }
+        let id = table.next;
+        table.next = id.checked_add(1).unwrap_or(0);
+        let used = Mutex::new(self.clock.monotonic());
+        table.open.insert(id, Arc::new(Open { rows: tokio::sync::Mutex::new(rows), sorted, used }));
+        Ok(id)
+    }
+
+    /// The scanner with this number, whose lease begins again.
+    pub fn get(&self, id: i32) -> Option<Arc<Open>> {
+        self.sweep();
+        let open = self.table.lock().open.get(&id).cloned()?;
+        *open.used.lock() = self.clock.monotonic();
+        Some(open)
+    }
+
+    /// Closes a scanner; tells whether there was one.
+    pub fn close(&self, id: i32) -> bool {
+        self.table.lock().open.remove(&id).is_some()
+    }
+
+    /// Closes what nobody has used for its lease.
+    pub fn sweep(&self) {
+        let now = self.clock.monotonic();
+        self.table.lock().open.retain(|_, open| {
+            // Whoever reads from it holds it too.
+            Arc::strong_count(open) > 1 || now.saturating_sub(*open.used.lock()) < self.lease
+        });
+    }
+
+    /// How often to sweep.
+    pub fn pause(&self) -> Duration {
+        self.lease / 4
+    }
+}

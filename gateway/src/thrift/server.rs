@@ -1,0 +1,314 @@
+//! Connections: from first bytes to last answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use client::Connection;
+use protocol::listen::{self, Door, Doors, Limits};
+use runtime::Runtime;
+use runtime::clock::{Clock, within};
+use runtime::net::{TcpListener, TcpStream};
+use runtime::shutdown::Shutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::boundary::{Boundary, Bounds};
+use super::call::{Call, Encoding, FRAME_BYTES, Reply};
+use super::one::One;
+use super::settings::{Api, Settings};
+use super::two::Two;
+use super::{hbase_calls, thbase_calls};
+
+/// Bytes that a connection may hold before it asks for room.
+const FREE_BYTES: usize = 64 << 10;
+/// Unit of the room for messages that are being received.
+const ROOM_UNIT: usize = 1 << 10;
+/// Bytes asked of a socket at once.
+const READ_BYTES: usize = 16 << 10;
+
+enum Handler {
+    One(One),
+    Two(Two),
+}
+
+/// Serves one of the services until `shutdown` and the end of the open calls, at most their grace time.
+pub async fn serve(
+    listener: TcpListener,
+    connection: Connection,
+    api: Api,
+    settings: Settings,
+    runtime: &Runtime,
+    shutdown: Shutdown,
+) {
+    let clock = runtime.clock.clone();
+    let handler = match api {
+        Api::One => Handler::One(One::new(connection, &settings, clock.clone())),
+        Api::Two => Handler::Two(Two::new(connection, &settings, clock.clone())),
+    };
+    let limits = Limits { connections_max: settings.connections_max, ..Limits::default() };
+    let room = settings.receiving_bytes_max.div_ceil(ROOM_UNIT).clamp(1, Semaphore::MAX_PERMITS);
+    let gateway = Arc::new(Gateway {
+        turns: Semaphore::new(settings.calls_max.clamp(1, Semaphore::MAX_PERMITS)),
+        room: Arc::new(Semaphore::new(room)),
+        grace: limits.grace,
+        clock: clock.clone(),
+        handler,
+        settings,
+    });
+    let sweeping = async {
+        loop {
+            let scanners = match &gateway.handler {
+                Handler::One(one) => one.scanners(),
+                Handler::Two(two) => two.scanners(),
+            };
+            clock.sleep(scanners.pause()).await;
+            scanners.sweep();
+        }
+    };
+    tokio::select! {
+        () = listen::serve(listener, Doors::all(gateway.clone()), clock.clone(), limits, shutdown) => {}
+        () = sweeping => {}
+    }
+}
+
+struct Gateway {
+    handler: Handler,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    turns: Semaphore,
+    room: Arc<Semaphore>,
+    grace: Duration,
+}
+
+/// How a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wire {
+    framed: bool,
+    encoding: Encoding,
+}
+
+impl Wire {
+    /// Judges a connection's first bytes; `None` means that more are needed.
+    ///
+    /// A strict binary message begins with 0x80, a compact one with 0x82; what begins otherwise is the length of a frame,
+    /// or of the name in an old binary message, and its fifth byte tells which.
+    fn of(first: &[u8]) -> Option<Wire> {
+        let plain = |byte: u8| match byte {
+            0x80 => Some(Encoding::Binary { strict: true }),
+            0x82 => Some(Encoding::Compact),
+            _ => None,
+        };
+        if let Some(encoding) = plain(*first.first()?) {
+            return Some(Wire { framed: false, encoding });
+        }
+        let fifth = *first.get(4)?;
+        let old = Encoding::Binary { strict: false };
+        Some(match plain(fifth) {
+            Some(encoding) => Wire { framed: true, encoding },
+            // A name begins with a letter, the length of a name with a zero.
+            None => Wire { framed: fifth == 0, encoding: old },
+        })
+    }
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the peer is gone")]
+    Gone,
+    #[error("it broke: {0}")]
+    Broken(#[from] std::io::Error),
+    #[error("a message did not come to its end within {0:?}")]
+    Late(Duration),
+    #[error("an answer was not taken within {0:?}")]
+    NotTaken(Duration),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<super::boundary::Refusal> for End {
+    fn from(refusal: super::boundary::Refusal) -> End {
+        End::Refused(refusal.to_string())
+    }
+}
+
+#[async_trait]
+impl Door for Gateway {
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, shutdown: Shutdown) {
+        let mut link = Link { stream, data: BytesMut::new(), room: None };
+        let end = tokio::select! {
+            end = self.connection(&mut link, &shutdown) => Some(end),
+            () = async { shutdown.wait().await; self.clock.sleep(self.grace).await } => None,
+        };
+        match end {
+            Some(Ok(()) | Err(End::Gone)) => {}
+            Some(Err(End::Broken(error))) => tracing::debug!(%peer, %error, "thrift connection broke"),
+            Some(Err(why)) => tracing::warn!(%peer, %why, "closed a thrift connection"),
+            None => tracing::warn!(%peer, "closed a thrift connection whose call did not end in time"),
+        }
+    }
+}
+
+/// A socket, what it has brought, and the room that this takes.
+struct Link {
+    stream: TcpStream,
+    data: BytesMut,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Link {
+    /// Waits for a message's first bytes, as long as it takes and without a buffer. Dropping the future loses nothing.
+    async fn first_bytes(&mut self) -> Result<(), End> {
+        loop {
+            self.stream.readable().await?;
+            self.data.reserve(READ_BYTES);
+            match self.stream.try_read_buf(&mut self.data) {
+                Ok(0) => return Err(End::Gone),
+                Ok(_) => return Ok(()),
+                // It was not readable after all.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.data = BytesMut::new(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes more bytes.
+    async fn more(&mut self, room: &Arc<Semaphore>) -> Result<(), End> {
+        let held = self.room.as_ref().map_or(0, |room| room.num_permits() * ROOM_UNIT);
+        let wanted = (self.data.len() + READ_BYTES).saturating_sub(FREE_BYTES);
+        if wanted > held {
+            // Twice as much each time, so that a long message asks seldom.
+            let units = u32::try_from((wanted - held).max(held).div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
+            let more = room.clone().acquire_many_owned(units).await.map_err(|_| End::Gone)?;
+            match &mut self.room {
+                Some(room) => room.merge(more),
+                None => self.room = Some(more),
+            }
+        }
+        self.data.reserve(READ_BYTES);
+        match self.stream.read_buf(&mut self.data).await? {
+            0 => Err(End::Gone),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets a message.
+    fn consume(&mut self, len: usize) {
+        self.data.advance(len);
+        if self.data.is_empty() {
+            self.data = BytesMut::new();
+        }
+        if self.data.len() + READ_BYTES <= FREE_BYTES {
+            self.room = None;
+        }
+    }
+}
+
+impl Gateway {
+    async fn connection(&self, link: &mut Link, shutdown: &Shutdown) -> Result<(), End> {
+        let mut wire = None;
+        loop {
+            if link.data.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = shutdown.wait() => return Ok(()),
+                    first = link.first_bytes() => first?,
+                }
+            }
+            let limit = self.settings.message_timeout;
+            let whole = self.message(link, &mut wire);
+            let (from, to) = within(&*self.clock, limit, whole).await.ok_or(End::Late(limit))??;
+            let Some(wire) = wire else { return Ok(()) };
+            let answer = self.answer(wire, &link.data[from..to]).await?;
+            link.consume(to);
+            if let Some(answer) = answer {
+                let write = link.stream.write_all(&answer);
+                within(&*self.clock, limit, write).await.ok_or(End::NotTaken(limit))??;
+            }
+            if shutdown.is_signalled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until a whole message lies in the buffer, and says where.
+    async fn message(&self, link: &mut Link, wire: &mut Option<Wire>) -> Result<(usize, usize), End> {
+        let wire = match wire {
+            Some(wire) => *wire,
+            None => {
+                let found = loop {
+                    match Wire::of(&link.data) {
+                        Some(found) => break found,
+                        None => link.more(&self.room).await?,
+                    }
+                };
+                if self.settings.framed && !found.framed {
+                    return Err(End::Refused("only framed messages are served here (--framed)".to_owned()));
+                }
+                if self.settings.compact && found.encoding != Encoding::Compact {
+                    return Err(End::Refused("only the compact protocol is served here (--compact)".to_owned()));
+                }
+                *wire.insert(found)
+            }
+        };
+        let Settings { message_bytes_max, elements_max, .. } = self.settings;
+        let mut boundary = Boundary::new(wire.encoding, Bounds { bytes: message_bytes_max, elements: elements_max });
+        if !wire.framed {
+            loop {
+                if let Some(len) = boundary.find(&link.data)? {
+                    return Ok((0, len));
+                }
+                link.more(&self.room).await?;
+            }
+        }
+        while link.data.len() < FRAME_BYTES {
+            link.more(&self.room).await?;
+        }
+        let len = i32::from_be_bytes(link.data[..FRAME_BYTES].try_into().expect("four bytes"));
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= message_bytes_max)
+            .ok_or_else(|| End::Refused(format!("a frame of {len} bytes; up to {message_bytes_max} are allowed")))?;
+        let end = FRAME_BYTES + len;
+        while link.data.len() < end {
+            link.more(&self.room).await?;
+        }
+        match boundary.find(&link.data[FRAME_BYTES..end])? {
+            Some(_) => Ok((FRAME_BYTES, end)),
+            None => Err(End::Refused("a frame ends before its message".to_owned())),
+        }
+    }
+
+    async fn answer(&self, wire: Wire, message: &[u8]) -> Result<Option<Vec<u8>>, End> {
+        let refused = |error: thrift::Error| End::Refused(format!("a message's head cannot be read: {error}"));
+        let call = Call::read(wire.encoding, message).map_err(refused)?;
+        let _turn = self.turns.acquire().await.map_err(|_| End::Gone)?;
+        let one_way = call.one_way;
+        let head = call.head();
+        let mut data = match self.dispatch(call).await {
+            Ok(data) => data,
+            Err(error) => head.exception(&error).map_err(refused)?,
+        };
+        if one_way {
+            return Ok(None);
+        }
+        if !wire.framed {
+            data.drain(..FRAME_BYTES);
+            return Ok(Some(data));
+        }
+        let len = i32::try_from(data.len() - FRAME_BYTES)
+            .map_err(|_| End::Refused("an answer has more than two gigabytes; ask for fewer rows".to_owned()))?;
+        data[..FRAME_BYTES].copy_from_slice(&len.to_be_bytes());
+        Ok(Some(data))
+    }
+
+    async fn dispatch(&self, call: Call<'_>) -> Reply {
+        match &self.handler {
+            Handler::One(one) => hbase_calls::dispatch(one, call).await,
+            Handler::Two(two) => thbase_calls::dispatch(two, call).await,
+        }
+    }
+}

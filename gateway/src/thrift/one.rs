@@ -20,7 +20,10 @@ use protocol::meta::{self, RegionRow};
 use runtime::clock::Clock;
 
 use super::call::Raised;
-use super::convert::{attributes, column, filter, logged, needed, select, table, table_name, time_range, versions};
+use super::convert::{
+    attributes, column, filter, first_failure, logged, needed, select, table, table_name, time_range, versions,
+    writable,
+};
 use super::scanners::{Open, Scanners};
 use super::settings::Settings;
 use crate::generated::hbase as g;
@@ -183,11 +186,6 @@ fn illegal<T>(result: Result<T>) -> Result<T> {
     result.map_err(|raised| Raised::illegal(raised.message()))
 }
 
-/// The first failure of several mutations.
-fn first_failure(answers: Vec<client::Result<Row>>) -> Result<()> {
-    answers.into_iter().try_for_each(|answer| answer.map(|_| ())).map_err(Raised::from)
-}
-
 impl One {
     pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>) -> One {
         let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max);
@@ -204,10 +202,7 @@ impl One {
 
     /// For what changes something.
     fn may_write(&self) -> Result<()> {
-        if self.read_only {
-            return Err(Raised::io("this gateway is read-only"));
-        }
-        Ok(())
+        writable(self.read_only)
     }
 
     pub async fn enable_table(&self, args: g::EnableTableArgs) -> Result<()> {

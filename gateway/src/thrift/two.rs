@@ -22,7 +22,7 @@ use protocol::meta::TableState;
 use runtime::clock::Clock;
 
 use super::call::Raised;
-use super::convert::{attributes, filter, select, table, table_name, time_range, versions};
+use super::convert::{attributes, filter, first_failure, select, table, table_name, time_range, versions, writable};
 use super::scanners::{Scanners, take};
 use super::settings::Settings;
 use crate::generated::thbase as g;
@@ -417,10 +417,7 @@ impl Two {
     }
 
     fn may_write(&self) -> Result<()> {
-        match self.read_only {
-            true => Err(Raised::io("this gateway is read-only")),
-            false => Ok(()),
-        }
+        writable(self.read_only)
     }
 
     /// Schema changes.
@@ -464,8 +461,7 @@ impl Two {
     }
 
     async fn change_all(&self, table: &[u8], mutations: Vec<Mutation>) -> Result<()> {
-        let answers = self.written(table)?.mutate_all(mutations).await;
-        answers.into_iter().try_for_each(|answer| answer.map(|_| ())).map_err(Raised::from)
+        first_failure(self.written(table)?.mutate_all(mutations).await)
     }
 
     pub async fn put_multiple(&self, args: g::PutMultipleArgs) -> Result<()> {

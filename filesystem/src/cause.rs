@@ -15,6 +15,8 @@ pub enum Cause {
     Flush,
     /// Compacting store files.
     Compaction,
+    /// Taking in files of a bulk load.
+    Load,
     /// Looking for what nobody needs, and deleting it.
     Collection,
     /// Anything else: start, checks, tools.
@@ -35,6 +37,7 @@ impl Cause {
             Cause::Reads => "reads",
             Cause::Flush => "flush",
             Cause::Compaction => "compaction",
+            Cause::Load => "load",
             Cause::Collection => "collection",
             Cause::Other => "other",
         }

@@ -323,7 +323,12 @@ impl Check<'_> {
                 state.files.iter().map(move |file| format!("{folder}/{family}/{}", file.name)).collect::<Vec<_>>()
             })
             .collect();
-        for entry in lying.into_iter().filter(|entry| !listed.contains(&entry.path)) {
+        // Files of a bulk load that is under way may have arrived already.
+        let arrived =
+            |file: &manifest::MovingFile| format!("{folder}/{}/{}", String::from_utf8_lossy(&file.family), file.name);
+        let moving: BTreeSet<String> = manifest.loads_under_way().flat_map(|load| &load.moving).map(arrived).collect();
+        let known = |path: &String| listed.contains(path) || moving.contains(path);
+        for entry in lying.into_iter().filter(|entry| !known(&entry.path)) {
             let name = entry.path.rsplit('/').next().unwrap_or_default();
             let epoch = file_epoch(name);
             // It was listed, or being written, when the folder was: gone by now, it is nothing to tell.

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use filesystem::{Cause, Filesystem};
+use runtime::random::Random;
 
 use crate::error::Result;
 use crate::manifest;
@@ -68,6 +69,57 @@ struct Segment {
 pub struct Streams {
     fs: Arc<dyn Filesystem>,
     files: BTreeMap<u64, Vec<Segment>>,
+}
+
+/// Folder below a data root for files on their way into bulk loads.
+pub const STAGING: &str = "ferrobase/staging";
+/// Age at which a folder in it is given up. Who comes later finds no files, and no load that was told to stand needs them
+/// (docs/PROTOCOLS.md §9), so the clocks that this is read from decide nothing about what is stored.
+const STAGING_FOR_MS: i64 = 7 * 24 * 3_600_000;
+
+/// A new name for a folder of files on their way: 16 hex digits of the time, 16 random ones.
+pub fn staging_name(now_ms: i64, random: &dyn Random) -> String {
+    format!("{now_ms:016x}{:016x}", random.next_u64())
+}
+
+/// When such a name was given, in milliseconds; `None` if it is none.
+pub fn staged_at(name: &str) -> Option<i64> {
+    let ours = name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    ours.then(|| i64::from_str_radix(&name[..16], 16).ok())?
+}
+
+/// Deletes what lies in one such folder.
+pub async fn clear_staging(fs: &Arc<dyn Filesystem>, name: &str) -> Result<Collected> {
+    clear(fs, &format!("{STAGING}/{name}"), |_| true).await
+}
+
+/// Deletes what lies in such folders that are so old that nobody waits for them any more.
+pub async fn old_staging(fs: &Arc<dyn Filesystem>, now_ms: i64) -> Result<Collected> {
+    let is_old = |path: &str| {
+        let name = path.strip_prefix(STAGING).and_then(|rest| rest.strip_prefix('/')?.split('/').next());
+        name.and_then(staged_at).is_some_and(|at_ms| now_ms.saturating_sub(at_ms) > STAGING_FOR_MS)
+    };
+    clear(fs, STAGING, is_old).await
+}
+
+async fn clear(fs: &Arc<dyn Filesystem>, folder: &str, is_unneeded: impl Fn(&str) -> bool) -> Result<Collected> {
+    let work = async {
+        let mut done = Collected::default();
+        for file in fs.list(folder).await? {
+            if is_unneeded(&file.path) {
+                fs.delete(&file.path).await?;
+                (done.files, done.bytes) = (done.files + 1, done.bytes + file.size);
+            }
+        }
+        for left in fs.unfinished(folder).await? {
+            if is_unneeded(&left.path) {
+                fs.abandon(&left).await?;
+                done.unfinished += 1;
+            }
+        }
+        Ok(done)
+    };
+    Cause::Collection.of(work).await
 }
 
 /// Lists a log root.

@@ -19,7 +19,9 @@ use crate::error::{Result, StorageError};
 use crate::wal::StreamId;
 
 const MAGIC: &[u8; 8] = b"FBMANIF1";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Version of a body without bulk loads.
+const VERSION_WITHOUT_LOADS: u32 = 2;
 /// Version of a body that names no log root but the data root.
 const VERSION_OF_ONE_ROOT: u32 = 1;
 const WHAT: &str = "region manifest";
@@ -39,6 +41,36 @@ pub struct FileEntry {
     pub cells: u64,
     /// Whether a major compaction wrote it.
     pub major: bool,
+    /// When it was bulk-loaded, in milliseconds; its cells then count as written with `max_seq`. 0: it was not.
+    pub loaded_ms: u64,
+}
+
+/// A file of a bulk load that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovingFile {
+    /// Its family.
+    pub family: Bytes,
+    /// Its name to be, in the family's folder.
+    pub name: String,
+    /// Where it lay before, below the data root.
+    pub was: String,
+    /// Length in bytes.
+    pub size: u64,
+    /// Cells inside.
+    pub cells: u64,
+}
+
+/// A bulk load that is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadEntry {
+    /// Its id: the same again loads nothing.
+    pub id: String,
+    /// When it was decided, in milliseconds.
+    pub at_ms: u64,
+    /// What its cells count as written with; 0 while files are on their way.
+    pub seqno: SeqNo,
+    /// Files on their way: nobody reads them yet.
+    pub moving: Vec<MovingFile>,
 }
 
 /// One family's part.
@@ -67,6 +99,8 @@ pub struct Manifest {
     pub seq_floor: SeqNo,
     /// Families by name.
     pub families: BTreeMap<Bytes, FamilyState>,
+    /// Bulk loads, oldest first.
+    pub loads: Vec<LoadEntry>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -81,6 +115,34 @@ struct FileMessage {
     cells: u64,
     #[prost(bool, tag = "5")]
     major: bool,
+    #[prost(uint64, tag = "6")]
+    loaded_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MovingMessage {
+    #[prost(bytes = "bytes", tag = "1")]
+    family: Bytes,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(string, tag = "3")]
+    was: String,
+    #[prost(uint64, tag = "4")]
+    size: u64,
+    #[prost(uint64, tag = "5")]
+    cells: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LoadMessage {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(uint64, tag = "2")]
+    at_ms: u64,
+    #[prost(uint64, tag = "3")]
+    seqno: u64,
+    #[prost(message, repeated, tag = "4")]
+    moving: Vec<MovingMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -111,6 +173,36 @@ struct ManifestMessage {
     more_needs: Vec<u64>,
     #[prost(uint32, repeated, tag = "8")]
     more_roots: Vec<u32>,
+    #[prost(message, repeated, tag = "9")]
+    loads: Vec<LoadMessage>,
+}
+
+impl From<&LoadEntry> for LoadMessage {
+    fn from(load: &LoadEntry) -> LoadMessage {
+        let moving = |file: &MovingFile| MovingMessage {
+            family: file.family.clone(),
+            name: file.name.clone(),
+            was: file.was.clone(),
+            size: file.size,
+            cells: file.cells,
+        };
+        let moving = load.moving.iter().map(moving).collect();
+        LoadMessage { id: load.id.clone(), at_ms: load.at_ms, seqno: load.seqno.0, moving }
+    }
+}
+
+impl From<LoadMessage> for LoadEntry {
+    fn from(load: LoadMessage) -> LoadEntry {
+        let moving = |file: MovingMessage| MovingFile {
+            family: file.family,
+            name: file.name,
+            was: file.was,
+            size: file.size,
+            cells: file.cells,
+        };
+        let moving = load.moving.into_iter().map(moving).collect();
+        LoadEntry { id: load.id, at_ms: load.at_ms, seqno: SeqNo(load.seqno), moving }
+    }
 }
 
 impl Manifest {
@@ -126,6 +218,7 @@ impl Manifest {
             max_seq: file.max_seq.0,
             cells: file.cells,
             major: file.major,
+            loaded_ms: file.loaded_ms,
         };
         let family = |(name, state): (&Bytes, &FamilyState)| FamilyMessage {
             name: name.clone(),
@@ -143,11 +236,18 @@ impl Manifest {
             families: self.families.iter().map(family).collect(),
             more_needs: more.iter().map(|need| need.stream).collect(),
             more_roots: more.iter().filter(|_| elsewhere).map(|need| need.root).collect(),
+            loads: self.loads.iter().map(LoadMessage::from).collect(),
+        };
+        let mut files = self.families.values().flat_map(|state| &state.files);
+        let version = match (self.loads.is_empty() && files.all(|file| file.loaded_ms == 0), elsewhere) {
+            (false, _) => VERSION,
+            (true, true) => VERSION_WITHOUT_LOADS,
+            (true, false) => VERSION_OF_ONE_ROOT,
         };
         let rest = message.encode_to_vec();
         let mut out = BytesMut::with_capacity(16 + rest.len());
         out.put_slice(MAGIC);
-        out.put_u32(if elsewhere { VERSION } else { VERSION_OF_ONE_ROOT });
+        out.put_u32(version);
         out.put_u32(crc32c(&rest));
         out.put_slice(&rest);
         out.freeze()
@@ -195,6 +295,7 @@ impl Manifest {
             max_seq: SeqNo(file.max_seq),
             cells: file.cells,
             major: file.major,
+            loaded_ms: file.loaded_ms,
         };
         let families = message
             .families
@@ -212,7 +313,13 @@ impl Manifest {
             end_key: message.end_key,
             seq_floor: SeqNo(message.seq_floor),
             families,
+            loads: message.loads.into_iter().map(LoadEntry::from).collect(),
         })
+    }
+
+    /// Bulk loads whose files are still on their way.
+    pub fn loads_under_way(&self) -> impl Iterator<Item = &LoadEntry> {
+        self.loads.iter().filter(|load| !load.moving.is_empty())
     }
 }
 
@@ -434,7 +541,7 @@ mod tests {
         let (fs, random) = setup().await;
         let mut handle = load(&fs, &random).await;
         handle.claim(5, on(0, 0xabc), &[]).await.expect("claim");
-        let file = FileEntry { name: "x".to_owned(), size: 9, max_seq: SeqNo(4), cells: 2, major: true };
+        let file = FileEntry { name: "x".to_owned(), size: 9, max_seq: SeqNo(4), cells: 2, major: true, loaded_ms: 0 };
         let state = FamilyState { flushed: SeqNo(4), files: vec![file] };
         handle.commit(|manifest| drop(manifest.families.insert("f".into(), state.clone()))).await.expect("commit");
         for stream in 1..=6 {
@@ -445,6 +552,38 @@ mod tests {
         let needs = [(0, 0xabc), (1, 1), (2, 2), (0, 3), (1, 4), (2, 5), (0, 6)].map(|(root, stream)| on(root, stream));
         assert_eq!(again.manifest().needs, needs);
         assert_eq!(again.manifest().families[&Bytes::from("f")], state);
+    }
+
+    #[tokio::test]
+    async fn loads_are_read_back_and_older_builds_refuse_them() {
+        let (fs, random) = setup().await;
+        let mut handle = load(&fs, &random).await;
+        handle.claim(5, on(0, 1), &[]).await.expect("claim");
+        let version = async || {
+            let value = fs.register_read(handle_path().as_str()).await.expect("read").expect("exists");
+            u32::from_be_bytes(value.body[8..12].try_into().expect("four bytes"))
+        };
+        assert_eq!(version().await, 1);
+        let (family, was) = (Bytes::from("f"), "in/f/x".to_owned());
+        let moving = vec![MovingFile { family, name: "n".to_owned(), was, size: 7, cells: 3 }];
+        let under_way = LoadEntry { id: "l1".to_owned(), at_ms: 5, seqno: SeqNo(0), moving };
+        handle.commit(|manifest| manifest.loads.push(under_way)).await.expect("commit");
+        assert_eq!((version().await, load(&fs, &random).await.manifest()), (3, handle.manifest()));
+        assert_eq!(handle.manifest().loads_under_way().count(), 1);
+        let file = FileEntry { name: "n".to_owned(), size: 7, max_seq: SeqNo(9), cells: 3, major: false, loaded_ms: 5 };
+        let arrived = |manifest: &mut Manifest| {
+            manifest.loads[0].moving.clear();
+            manifest.families.get_mut(&Bytes::from("f")).expect("family").files.push(file);
+        };
+        handle.commit(arrived).await.expect("commit");
+        handle.commit(|manifest| manifest.loads.clear()).await.expect("commit");
+        assert_eq!((version().await, load(&fs, &random).await.manifest()), (3, handle.manifest()));
+        handle.commit(|manifest| manifest.families.clear()).await.expect("commit");
+        assert_eq!(version().await, 1, "what has no loads any more, older builds read");
+    }
+
+    fn handle_path() -> String {
+        path("t1", &region().encoded_name())
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! ```text
 //! write  lock the row → read what it needs → seqno and log position in one critical section → durable → apply → visible
 //! flush  wait for begun writes, freeze the memtables → a file per family → manifest commit → publish → the log may forget
+//! load   check the files → manifest commit names them → move them here → manifest commit lists them → publish
 //! read   pin the read point and the version (no locks after) → merge → rows
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! - A row's lock is held until its write is visible, so a read-modify-write sees every earlier write of the row.
 //! - The manifest decides which files exist; a file is deleted only after a commit that no longer lists it, and after its last reader.
 
+mod bulk;
 mod collect;
 mod compact;
 mod counters;
@@ -51,6 +53,7 @@ use crate::nonce::NonceWindow;
 use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
+pub use bulk::{BulkLoad, LoadFile, Loaded};
 pub use collect::file_epoch;
 pub use compact::Compacted;
 pub use counters::RegionCounters;
@@ -117,6 +120,16 @@ struct StoreFile {
     reader: Arc<HFileReader>,
 }
 
+impl StoreFile {
+    /// When it was made; of a file that was bulk-loaded, when it was: jobs that write such files may leave their time out.
+    fn created_ms(&self) -> i64 {
+        match self.entry.loaded_ms {
+            0 => self.reader.created_ms().unwrap_or(0),
+            loaded_ms => i64::try_from(loaded_ms).unwrap_or(0),
+        }
+    }
+}
+
 /// One family as readers see it. Replaced as a whole, never changed.
 #[derive(Clone, Debug)]
 struct StoreVersion {
@@ -170,6 +183,8 @@ pub struct Region {
     submit: Mutex<()>,
     version: RwLock<Arc<Version>>,
     ledger: tokio::sync::Mutex<ledger::Ledger>,
+    /// One bulk load at a time. Taken before `flushing`.
+    loading: tokio::sync::Mutex<()>,
     /// One flush or change of the descriptor at a time. Taken before `compactions`, that before `ledger`.
     flushing: tokio::sync::Mutex<()>,
     /// Tells writers that a flush made room.

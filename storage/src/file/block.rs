@@ -128,6 +128,8 @@ pub(super) fn read_block(data: &Bytes, offset: u64, file: &str, compression: Com
 pub(super) struct CellSuffix {
     pub tags: bool,
     pub mvcc: bool,
+    /// What all cells count as written with, whatever stands behind them: the file was bulk-loaded.
+    pub loaded_as: Option<SeqNo>,
 }
 
 /// Cells from one remembered start to the next: fewer cost memory, more cost steps.
@@ -170,7 +172,7 @@ impl CellSuffix {
             seqno = SeqNo(u64::try_from(mvcc).map_err(|_| "an mvcc number is negative")?);
             next += len;
         }
-        Ok(Found { end, next, seqno })
+        Ok(Found { end, next, seqno: self.loaded_as.unwrap_or(seqno) })
     }
 
     /// Checks every cell of a block; answers where every sixteenth one starts, for [`CellSuffix::near`].

@@ -237,6 +237,7 @@ impl HFileReader {
         let suffix = CellSuffix {
             tags: info_map.contains_key("hfile.MAX_TAGS_LEN".as_bytes()),
             mvcc: info_map.get("KEY_VALUE_VERSION".as_bytes()).is_some_and(|value| value[..] == [0, 0, 0, 1]),
+            loaded_as: None,
         };
         let find = |wanted: BlockType| blocks[3..].iter().find(|block| block.kind == wanted);
         let bloom_type = match text("BLOOM_FILTER_TYPE").as_deref() {
@@ -278,6 +279,12 @@ impl HFileReader {
             bloom_chunks,
             columns: tokio::sync::OnceCell::new(),
         })
+    }
+
+    /// The file was bulk-loaded: all its cells count as written with this sequence number.
+    pub fn loaded_as(mut self, seqno: SeqNo) -> HFileReader {
+        self.suffix.loaded_as = Some(seqno);
+        self
     }
 
     /// The path it was opened under.
@@ -346,7 +353,7 @@ impl HFileReader {
 
     /// Smallest and largest timestamp inside, if the file says.
     pub fn timestamps(&self) -> Option<(i64, i64)> {
-        let value = self.info("TIMERANGE").filter(|value| value.len() == 16)?;
+        let value = self.info("TIMERANGE").filter(|value| value.len() == 16 && !value.starts_with(b"PBUF"))?;
         let half = |at: usize| i64::from_be_bytes(value[at..at + 8].try_into().expect("eight bytes"));
         Some((half(0), half(8)))
     }

@@ -46,6 +46,8 @@ pub struct WriterOptions {
     pub column_filter: bool,
     /// Leave out the FileInfo entries that HBase 2.5 does not write.
     pub as_hbase_2_5: bool,
+    /// Mark the file as one that is to be bulk-loaded, as HBase's HFileOutputFormat2 does: it has no sequence number of its own.
+    pub for_load: bool,
 }
 
 impl Default for WriterOptions {
@@ -63,6 +65,7 @@ impl Default for WriterOptions {
             index_block_size: INDEX_BLOCK_MAX,
             column_filter: false,
             as_hbase_2_5: false,
+            for_load: false,
         }
     }
 }
@@ -381,7 +384,7 @@ impl HFileWriter {
         let mut kind = BlockType::Data;
         if self.options.encoding != DataBlockEncoding::None {
             kind = BlockType::EncodedData;
-            let suffix = CellSuffix { tags: self.options.tags, mvcc: self.options.mvcc };
+            let suffix = CellSuffix { tags: self.options.tags, mvcc: self.options.mvcc, loaded_as: None };
             body = encoding::encode(&body, self.options.encoding, suffix);
         }
         let (offset, disk_len) = self.emit(kind, &body)?;
@@ -591,15 +594,23 @@ impl HFileWriter {
             info.insert("KEY_VALUE_VERSION", 1i32.to_be_bytes().to_vec());
             info.insert("MAX_MEMSTORE_TS_KEY", long(self.mvcc_max as i64));
         }
-        info.insert("MAX_SEQ_ID_KEY", long(meta.max_seq_id as i64));
-        info.insert("MAJOR_COMPACTION_KEY", flag(meta.major));
+        if self.options.for_load {
+            info.insert("BULKLOAD_TIMESTAMP", long(self.options.create_time_ms));
+            info.insert("BULKLOAD_SOURCE_TASK", b"ferrobase".to_vec());
+            info.insert("EXCLUDE_FROM_MINOR_COMPACTION", flag(false));
+        } else {
+            info.insert("MAX_SEQ_ID_KEY", long(meta.max_seq_id as i64));
+        }
+        info.insert("MAJOR_COMPACTION_KEY", flag(meta.major || self.options.for_load));
         let mut tracker = b"PBUF".to_vec();
         for name in &meta.compacted {
             tracker.push(0x0a);
             prost::encoding::encode_varint(name.len() as u64, &mut tracker);
             tracker.extend_from_slice(name.as_bytes());
         }
-        info.insert("COMPACTION_EVENT_KEY", tracker);
+        if !self.options.for_load {
+            info.insert("COMPACTION_EVENT_KEY", tracker);
+        }
         info.insert("TIMERANGE", [long(self.oldest_ms), long(self.newest_ms)].concat());
         info.insert("EARLIEST_PUT_TS", long(self.earliest_put_ms));
         info.insert("DELETE_FAMILY_COUNT", long(self.family_deletes as i64));

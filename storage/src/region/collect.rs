@@ -26,6 +26,9 @@ impl Region {
     /// epoch. Lists the folder, so it is for now and then: after opening, and every hour or so. Flushes and compactions wait
     /// for it; while a compaction runs, nothing is done.
     pub async fn collect(&self) -> Result<Collected> {
+        if let Err(error) = self.finish_loads().await {
+            tracing::warn!(region = self.name(), %error, "a bulk load is still under way");
+        }
         Cause::Collection.of(self.collect_folder()).await
     }
 
@@ -80,11 +83,13 @@ impl Region {
     }
 
     fn listed(&self, ledger: &Ledger) -> BTreeSet<String> {
-        let families = &ledger.manifest.manifest().families;
+        let manifest = ledger.manifest.manifest();
         let path = |family: &[u8], name: &str| file_path(&self.info, family, name);
-        families
+        let lists = manifest
+            .families
             .iter()
-            .flat_map(|(family, state)| state.files.iter().map(move |file| path(family, &file.name)))
-            .collect()
+            .flat_map(|(family, state)| state.files.iter().map(move |file| (family, &file.name)));
+        let moving = manifest.loads_under_way().flat_map(|load| &load.moving).map(|file| (&file.family, &file.name));
+        lists.chain(moving).map(|(family, name)| path(family, name)).collect()
     }
 }

@@ -96,8 +96,12 @@ impl Region {
         let fact = |file: &Arc<StoreFile>| FileFacts {
             bytes: file.entry.size,
             is_reference: false,
-            exclude_from_minor: false,
-            created_ms: file.reader.created_ms().unwrap_or(0),
+            exclude_from_minor: file.entry.loaded_ms > 0
+                && file
+                    .reader
+                    .info("EXCLUDE_FROM_MINOR_COMPACTION")
+                    .is_some_and(|flag| flag.iter().any(|byte| *byte != 0)),
+            created_ms: file.created_ms(),
             oldest_cell_ms: file.reader.timestamps().map(|times| times.0),
             newest_cell_ms: file.reader.timestamps().map(|times| times.1),
             compacting: compacting.contains(&file.entry.name),

@@ -36,8 +36,8 @@ pub fn folder(info: &RegionInfo) -> String {
 
 /// Whether a file is the one that the manifest means; its trailer has no checksum.
 fn check_file(entry: &FileEntry, reader: &HFileReader, order: CellOrder) -> Result<()> {
-    let fits =
-        reader.entry_count() == entry.cells && reader.max_seq_id() == Some(entry.max_seq) && reader.order() == order;
+    let from = if entry.loaded_ms == 0 { reader.max_seq_id() } else { Some(entry.max_seq) };
+    let fits = reader.entry_count() == entry.cells && from == Some(entry.max_seq) && reader.order() == order;
     if fits {
         return Ok(());
     }
@@ -133,7 +133,7 @@ impl Region {
                 let reader = HFileReader::open(&ctx.fs, &path, entry.size, ctx.cache.clone()).await?;
                 check_file(&entry, &reader, order)?;
                 last = last.max(entry.max_seq);
-                let reader = Arc::new(reader);
+                let reader = Arc::new(if entry.loaded_ms == 0 { reader } else { reader.loaded_as(entry.max_seq) });
                 readers.insert(path, Arc::downgrade(&reader));
                 files.push(Arc::new(StoreFile { entry, reader }));
             }
@@ -149,7 +149,8 @@ impl Region {
             |family: &[u8]| manifest.manifest().families.get(family).map_or(SeqNo::MAX, |state| state.flushed);
         // Files tell the nonces of what is flushed, the log those of the rest: an entry that a flush passed over was
         // never applied.
-        let mut files: Vec<&Arc<StoreFile>> = stores.values().flat_map(|store| &store.files).collect();
+        let mut files: Vec<&Arc<StoreFile>> =
+            stores.values().flat_map(|store| &store.files).filter(|file| file.entry.loaded_ms == 0).collect();
         files.sort_by_key(|file| file.entry.max_seq);
         for file in files {
             if let Some(block) = file.reader.meta_block(nonce::META_NAME).await? {
@@ -183,7 +184,7 @@ impl Region {
         let charge = Mutex::new(ctx.budget.take_anyway(replayed));
         let limits = Limits::default();
         limits.set(&descriptor, &ctx.settings);
-        Ok(Arc::new(Region {
+        let region = Arc::new(Region {
             nonces,
             charge,
             ctx,
@@ -198,6 +199,7 @@ impl Region {
             submit: Mutex::new(()),
             version: RwLock::new(Arc::new(stores)),
             ledger: tokio::sync::Mutex::new(Ledger::new(manifest)),
+            loading: tokio::sync::Mutex::new(()),
             flushing: tokio::sync::Mutex::new(()),
             flushed: Notify::new(),
             compacting: Mutex::default(),
@@ -206,7 +208,9 @@ impl Region {
             readers: Mutex::new(readers),
             closing: AtomicBool::new(false),
             counters: super::counters::Counters::default(),
-        }))
+        });
+        region.finish_loads().await?;
+        Ok(region)
     }
 
     /// Takes a changed descriptor: new families start empty, families that are gone are no longer served or listed.

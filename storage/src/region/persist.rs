@@ -159,7 +159,7 @@ impl Region {
         }
         let reader = Arc::new(HFileReader::open(&self.ctx.fs, &path, size, self.ctx.cache.clone()).await?);
         self.readers.lock().insert(path, Arc::downgrade(&reader));
-        let entry = FileEntry { name, size, max_seq: SeqNo(meta.max_seq_id), cells, major: meta.major };
+        let entry = FileEntry { name, size, max_seq: SeqNo(meta.max_seq_id), cells, major: meta.major, loaded_ms: 0 };
         Ok(Some(Arc::new(StoreFile { entry, reader })))
     }
 

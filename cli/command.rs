@@ -53,6 +53,10 @@ pub enum Command {
     Thrift(crate::thrift::Flags),
     /// HBase's shell: tables, rows, administration
     Shell(crate::shell::Flags),
+    /// Load files in bulk: text is made into store files, and regions take store files as they are
+    Bulkload(Box<crate::bulk_load::Bulkload>),
+    /// HBase's name for `bulkload --input hfile`
+    Completebulkload(Box<crate::bulk_load::Complete>),
     /// Look into files, without changing anything
     Inspect {
         /// What to look into

@@ -21,11 +21,22 @@ const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// 2 for an address that is none, 4 if nobody answers.
 pub async fn open(connect: &str, timeout: Option<Duration>) -> Result<Connection, Failure> {
+    open_for(connect, timeout, timeout).await
+}
+
+/// Opens a connection; what lasts long by nature ends after `long` at the latest.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_for(connect: &str, timeout: Option<Duration>, long: Option<Duration>) -> Result<Connection, Failure> {
     let runtime = Runtime::system();
     let address = address(connect, &runtime).await?;
     let mut builder = Connection::builder(&address);
     if let Some(timeout) = timeout {
-        builder = builder.timeout(timeout).procedure_timeout(timeout);
+        builder = builder.timeout(timeout);
+    }
+    if let Some(long) = long {
+        builder = builder.procedure_timeout(long);
     }
     let limit = timeout.map_or(FIRST_ANSWER_MAX, |timeout| timeout.min(FIRST_ANSWER_MAX));
     let why = match runtime::clock::within(&*runtime.clock, limit, builder.open()).await {

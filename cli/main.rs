@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod bulk_load;
 mod command;
 mod connect;
 mod failure;
@@ -65,6 +66,8 @@ fn run() -> Result<(), Failure> {
         Command::Standalone(flags) => runtime.block_on(standalone::run(flags, &arguments.global)),
         Command::Thrift(flags) => runtime.block_on(thrift::run(flags, &arguments.global)),
         Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
+        Command::Bulkload(flags) => runtime.block_on(bulk_load::run(flags, &arguments.global)),
+        Command::Completebulkload(flags) => runtime.block_on(bulk_load::complete(flags, &arguments.global)),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),
         Command::Fsck(flags) => runtime.block_on(fsck::run(flags, format)),

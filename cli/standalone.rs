@@ -84,6 +84,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     })?;
 
     let fs = flags.roots.open("--data", &flags.data, &runtime).await?;
+    let root_url = flags.roots.canonical("--data", &flags.data)?;
     let address = advertised(flags, port)?;
     let in_root = |failure: Failure| failure.within(&flags.data);
     let (_lock, seen) = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
@@ -98,7 +99,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let logs = Logs::new(fs.clone(), &flags.data, &flags.roots, &runtime)?;
     let logs = logs.prepare(flags.wal.as_deref()).await.map_err(in_root)?;
     let shutdown = Shutdown::new();
-    let node = Node::start(fs, logs, seen, runtime.clone(), budget, &address).await.map_err(in_root)?;
+    let node = Node::start(fs, logs, seen, runtime.clone(), budget, &address, root_url).await.map_err(in_root)?;
     let ready = Arc::new(AtomicBool::new(false));
     let http = http_listener.map(|listener| {
         let door = http::serve(listener, node.clone(), ready.clone(), runtime.clock.clone(), shutdown.child());
@@ -193,6 +194,7 @@ impl Node {
         runtime: Runtime,
         budget: u64,
         address: &(String, u16),
+        root_url: String,
     ) -> Result<Arc<Node>, Failure> {
         let leadership =
             coordination::take_over_from(seen, &fs, &runtime, &format!("{}:{}", address.0, address.1)).await?;
@@ -210,7 +212,7 @@ impl Node {
         let server = RegionServer::new(ServerContext {
             region: region.clone(),
             server: name.clone(),
-            settings: ServerSettings::default(),
+            settings: ServerSettings { root_url: Some(root_url), ..ServerSettings::default() },
         });
         let host: Arc<dyn Service> = server.clone();
         let master = Master::start(MasterContext { region, leadership, host, server: name }).await?;

@@ -1,5 +1,7 @@
 //! One table: gets, mutations, conditions, scans.
 
+mod load;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +23,8 @@ use crate::location::{Cluster, Seek, TableLocations};
 use crate::retry::Retry;
 use crate::row::Row;
 use crate::scan::RowStream;
+
+pub use load::{LoadRoom, RegionFiles, RegionLoaded};
 
 /// A table. Cheap to clone; made by [`Connection::table`](crate::Connection::table).
 ///

@@ -31,11 +31,12 @@ pub(crate) enum Kind {
     CheckAndMutate,
     Scan,
     Multi,
+    BulkLoad,
     Admin,
 }
 
 impl Kind {
-    pub const ALL: [(Kind, &'static str); 9] = [
+    pub const ALL: [(Kind, &'static str); 10] = [
         (Kind::Get, "get"),
         (Kind::Put, "put"),
         (Kind::Delete, "delete"),
@@ -44,6 +45,7 @@ impl Kind {
         (Kind::CheckAndMutate, "check_and_mutate"),
         (Kind::Scan, "scan"),
         (Kind::Multi, "multi"),
+        (Kind::BulkLoad, "bulk_load"),
         (Kind::Admin, "admin"),
     ];
 
@@ -96,6 +98,9 @@ pub(crate) struct Counts {
     /// Bytes that compactions read.
     pub compacted_bytes: Count,
     pub compaction_failures: Count,
+    /// Bulk loads that were taken in, and their files.
+    pub loads: Count,
+    pub loaded_files: Count,
     collected_files: Count,
     collected_bytes: Count,
 }

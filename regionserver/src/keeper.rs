@@ -20,6 +20,7 @@ use model::ErrorKind;
 use runtime::task::Task;
 use storage::StorageError;
 use storage::compaction::Forced;
+use storage::region::RegionContext;
 
 use crate::compaction_queue::Request;
 use crate::flush_policy::{self, Reason, RegionFacts};
@@ -235,6 +236,11 @@ impl RegionServer {
                 let Some(server) = me.upgrade() else { return };
                 for hosted in server.regions.all() {
                     server.collect(&hosted).await;
+                }
+                let RegionContext { fs, runtime, .. } = &server.ctx.region;
+                match storage::collect::old_staging(fs, runtime.clock.now_ms()).await {
+                    Ok(done) => server.counts.collected(&done),
+                    Err(error) => tracing::warn!(%error, "old files of bulk loads are kept"),
                 }
             }
         })

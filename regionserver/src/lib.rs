@@ -3,7 +3,7 @@
 //! Modules, lower ones first: `settings`, `errors`, `counts`, `flush_policy`, `compaction_queue`, `remembered`,
 //! `regions` (what is open), `scanners` (what is being read), `upkeep` (what flushes and compactions share), `server` (the
 //! whole), `keeper` (flushes and compactions nobody asked for), then one file per kind of call (`get`,
-//! `write`, `multi`, `scan`, `host`, `admin`), `metrics`, and `service`, which takes calls apart and answers them.
+//! `write`, `multi`, `scan`, `load`, `host`, `admin`), `metrics`, and `service`, which takes calls apart and answers them.
 //!
 //! Always true
 //! - A region is served only while this server holds its epoch; a fenced log ends all serving.
@@ -18,6 +18,7 @@ mod flush_policy;
 mod get;
 mod host;
 mod keeper;
+mod load;
 mod metrics;
 mod multi;
 mod regions;

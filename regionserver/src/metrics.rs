@@ -200,6 +200,12 @@ impl RegionServer {
         all.counters("ferrobase_compactions", "Compactions of families", "kind", compactions);
         all.counter("ferrobase_compaction_bytes", "Bytes that compactions read", counts.compacted_bytes.get());
         all.counter("ferrobase_compaction_failures", "Compactions that failed", counts.compaction_failures.get());
+        all.counter("ferrobase_bulk_loads", "Bulk loads that regions took in", counts.loads.get());
+        all.counter(
+            "ferrobase_bulk_loaded_files",
+            "Files of bulk loads that regions took in",
+            counts.loaded_files.get(),
+        );
         let (files, bytes) = counts.collections();
         all.counter("ferrobase_collected_files", "Left-over files of regions that were deleted", files);
         all.counter("ferrobase_collected_bytes", "Bytes of left-over files that were deleted", bytes);

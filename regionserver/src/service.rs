@@ -39,6 +39,14 @@ impl RegionServer {
                 self.counts.request(Kind::Multi);
                 self.multi(call).await
             }
+            (CLIENT, method @ ("PrepareBulkLoad" | "BulkLoadHFile" | "CleanupBulkLoad")) => {
+                self.counts.request(Kind::BulkLoad);
+                match method {
+                    "PrepareBulkLoad" => self.prepare_bulk_load(call),
+                    "BulkLoadHFile" => self.bulk_load(call).await,
+                    _ => self.cleanup_bulk_load(call).await,
+                }
+            }
             (CLIENT, "ExecService" | "ExecRegionServerService") => {
                 let request: pb::CoprocessorServiceRequest = call.decode()?;
                 Err(errors::unknown_endpoint(&request.call.service_name))

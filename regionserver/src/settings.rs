@@ -34,6 +34,8 @@ pub struct ServerSettings {
     pub blocking_wait_ms: u64,
     /// How often regions are looked at, at least, in milliseconds.
     pub upkeep_period_ms: u64,
+    /// Where the data root lies, as other processes of this machine or cluster may name it; told to those who load files in bulk.
+    pub root_url: Option<String>,
 }
 
 impl Default for ServerSettings {
@@ -54,6 +56,7 @@ impl Default for ServerSettings {
             collect_period_ms: 3_600_000,
             blocking_wait_ms: 90_000,
             upkeep_period_ms: 1000,
+            root_url: None,
         }
     }
 }

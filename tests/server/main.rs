@@ -2,6 +2,7 @@
 
 mod bench;
 mod bucket;
+mod bulk_load;
 mod cache;
 mod fsck;
 mod inspect;

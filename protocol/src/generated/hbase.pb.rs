@@ -604,6 +604,11 @@ pub struct BulkLoadHFileRequest {
     pub cluster_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(bool, optional, tag = "8", default = "true")]
     pub replicate: ::core::option::Option<bool>,
+    /// Ours: an id of which a region takes files once; whether every file is read whole before.
+    #[prost(string, optional, tag = "1001")]
+    pub load_id: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(bool, optional, tag = "1002")]
+    pub verify: ::core::option::Option<bool>,
 }
 /// Nested message and enum types in `BulkLoadHFileRequest`.
 pub mod bulk_load_h_file_request {
@@ -619,6 +624,11 @@ pub mod bulk_load_h_file_request {
 pub struct BulkLoadHFileResponse {
     #[prost(bool, required, tag = "1")]
     pub loaded: bool,
+    /// Ours: the load had been done before; cells taken in.
+    #[prost(bool, optional, tag = "1001")]
+    pub before: ::core::option::Option<bool>,
+    #[prost(uint64, optional, tag = "1002")]
+    pub cells: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DelegationToken {
@@ -642,6 +652,9 @@ pub struct PrepareBulkLoadRequest {
 pub struct PrepareBulkLoadResponse {
     #[prost(string, required, tag = "1")]
     pub bulk_token: ::prost::alloc::string::String,
+    /// Ours: where the data root lies.
+    #[prost(string, optional, tag = "1001")]
+    pub root_url: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CleanupBulkLoadRequest {

@@ -4,6 +4,7 @@ mod admin;
 mod calls;
 mod full;
 mod hosting;
+mod loads;
 mod multis;
 mod rig;
 mod rows;

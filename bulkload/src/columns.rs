@@ -1,0 +1,208 @@
+//! Columns of a text file, in the syntax of HBase's ImportTsv: `HBASE_ROW_KEY,f:q,HBASE_TS_KEY,…`. No I/O.
+
+use bytes::{BufMut, Bytes};
+use model::cell::TAG_TTL;
+use model::{Cell, CellType};
+
+/// What stands in a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Column {
+    Row,
+    Timestamp,
+    Ttl,
+    Cell { family: Bytes, qualifier: Bytes },
+}
+
+/// The columns of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    columns: Vec<Column>,
+    row: usize,
+    /// Columns that every record must reach.
+    least: usize,
+}
+
+impl Columns {
+    /// Reads a list such as `HBASE_ROW_KEY,f:q`.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub fn parse(text: &str) -> Result<Columns, String> {
+        let column = |name: &str| match name {
+            "" => Err("a column has no name".to_owned()),
+            "HBASE_ROW_KEY" => Ok(Column::Row),
+            "HBASE_TS_KEY" => Ok(Column::Timestamp),
+            "HBASE_CELL_TTL" => Ok(Column::Ttl),
+            "HBASE_ATTRIBUTES_KEY" => Err("HBASE_ATTRIBUTES_KEY is not supported: Ferrobase has no coprocessors that \
+                                           would read attributes"
+                .to_owned()),
+            "HBASE_CELL_VISIBILITY" => {
+                Err("HBASE_CELL_VISIBILITY is not supported: Ferrobase has no visibility labels; \
+                                            loading without them would show cells to everybody"
+                    .to_owned())
+            }
+            name => {
+                let (family, qualifier) = name.split_once(':').unwrap_or((name, ""));
+                model::schema::check_family(family.as_bytes()).map_err(|error| error.to_string())?;
+                let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+                Ok(Column::Cell { family: bytes(family), qualifier: bytes(qualifier) })
+            }
+        };
+        let columns = text.split(',').map(|name| column(name.trim())).collect::<Result<Vec<_>, _>>()?;
+        for (special, name) in
+            [(Column::Row, "HBASE_ROW_KEY"), (Column::Timestamp, "HBASE_TS_KEY"), (Column::Ttl, "HBASE_CELL_TTL")]
+        {
+            if columns.iter().filter(|column| **column == special).count() > 1 {
+                return Err(format!("{name} is given twice"));
+            }
+        }
+        let Some(row) = columns.iter().position(|column| *column == Column::Row) else {
+            return Err("one of the columns must be HBASE_ROW_KEY".to_owned());
+        };
+        if !columns.iter().any(|column| matches!(column, Column::Cell { .. })) {
+            return Err("no column with a family is given: there would be nothing to load".to_owned());
+        }
+        let special = |column: &Column| !matches!(column, Column::Cell { .. });
+        let least = columns.iter().rposition(special).map_or(0, |at| at + 1);
+        Ok(Columns { columns, row, least })
+    }
+
+    /// The families named.
+    pub fn families(&self) -> Vec<Bytes> {
+        let mut families: Vec<Bytes> = Vec::new();
+        for column in &self.columns {
+            if let Column::Cell { family, .. } = column
+                && !families.contains(family)
+            {
+                families.push(family.clone());
+            }
+        }
+        families
+    }
+
+    /// Whether cells may have tags.
+    pub fn has_tags(&self) -> bool {
+        self.columns.contains(&Column::Ttl)
+    }
+
+    /// Adds the cells of a record. Trailing columns may be left out, but not those that say where the others belong.
+    ///
+    /// # Errors
+    /// What is wrong with the record; nothing is added then.
+    pub fn cells<'a>(
+        &self,
+        fields: impl Iterator<Item = &'a [u8]>,
+        default_ms: i64,
+        out: &mut Vec<Cell>,
+    ) -> Result<(), String> {
+        let fields: Vec<&[u8]> = fields.take(self.columns.len() + 1).collect();
+        if fields.len() > self.columns.len() {
+            return Err(format!("more fields than the {} columns", self.columns.len()));
+        }
+        if fields.len() < 2.min(self.columns.len()) {
+            return Err("no separator in the line".to_owned());
+        }
+        if fields.len() < self.least {
+            return Err(format!("{} fields, the first {} columns are needed", fields.len(), self.least));
+        }
+        let row = fields[self.row];
+        let (mut time, mut tags) = (default_ms, Vec::new());
+        for (column, field) in self.columns.iter().zip(&fields) {
+            match column {
+                Column::Timestamp => time = number(field, "timestamp")?,
+                Column::Ttl => {
+                    let ttl_ms = number(field, "time to live")?;
+                    if ttl_ms > 0 {
+                        tags.put_u16(9);
+                        tags.put_u8(TAG_TTL);
+                        tags.put_i64(ttl_ms);
+                    }
+                }
+                Column::Row | Column::Cell { .. } => {}
+            }
+        }
+        if time < 0 || time == i64::MAX {
+            return Err(format!("the timestamp {time} cannot be stored"));
+        }
+        let from = out.len();
+        for (column, value) in self.columns.iter().zip(&fields) {
+            let Column::Cell { family, qualifier } = column else { continue };
+            match Cell::with_tags(row, family, qualifier, time, CellType::PUT, value, &tags) {
+                Ok(cell) => out.push(cell),
+                Err(error) => {
+                    out.truncate(from);
+                    return Err(error.to_string());
+                }
+            }
+        }
+        if row.is_empty() {
+            out.truncate(from);
+            return Err("the row key is empty".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn number(field: &[u8], what: &str) -> Result<i64, String> {
+    let text = std::str::from_utf8(field).ok().filter(|text| !text.is_empty());
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| format!("the {what} is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(columns: &str, line: &str) -> Result<Vec<(String, i64, Option<i64>)>, String> {
+        let mut out = Vec::new();
+        Columns::parse(columns)?.cells(line.split('\t').map(str::as_bytes), 7, &mut out)?;
+        let shown = |cell: &Cell| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (family, qualifier) = (text(cell.family()), text(cell.qualifier()));
+            let place = format!("{} {family}:{qualifier}={}", text(cell.row()), text(cell.value()));
+            (place, cell.timestamp(), cell.as_ref().ttl_ms())
+        };
+        Ok(out.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn columns_are_those_of_import_tsv() {
+        let one = |place: &str, time, ttl| (place.to_owned(), time, ttl);
+        assert_eq!(cells("HBASE_ROW_KEY,f:q", "r\tv").expect("good"), [one("r f:q=v", 7, None)]);
+        assert_eq!(cells("f,HBASE_ROW_KEY", "v\tr").expect("good"), [one("r f:=v", 7, None)]);
+        let all = "f:a,HBASE_ROW_KEY,HBASE_TS_KEY,HBASE_CELL_TTL,g:b,g:c";
+        let expected = [one("r f:a=x", 5, Some(60)), one("r g:b=", 5, Some(60))];
+        assert_eq!(cells(all, "x\tr\t5\t60\t").expect("a trailing column is left out"), expected);
+        assert_eq!(cells(all, "x\tr\t5\t0").expect("good"), [one("r f:a=x", 5, None)]);
+    }
+
+    #[test]
+    fn bad_columns_and_records_are_named() {
+        for (columns, why) in [
+            ("f:a", "HBASE_ROW_KEY"),
+            ("HBASE_ROW_KEY", "nothing to load"),
+            ("HBASE_ROW_KEY,f:a,HBASE_ROW_KEY", "twice"),
+            ("HBASE_ROW_KEY,f:a,HBASE_ATTRIBUTES_KEY", "not supported"),
+            ("HBASE_ROW_KEY,f:a,HBASE_CELL_VISIBILITY", "not supported"),
+            ("HBASE_ROW_KEY,,f:a", "no name"),
+            ("HBASE_ROW_KEY,.f:a", ".f"),
+        ] {
+            let error = Columns::parse(columns).expect_err("refused");
+            assert!(error.contains(why), "{columns}: {error}");
+        }
+        let columns = "HBASE_ROW_KEY,f:a,HBASE_TS_KEY";
+        for (line, why) in [
+            ("r", "no separator"),
+            ("r\tv", "2 fields"),
+            ("r\tv\t1\tx", "more fields"),
+            ("r\tv\t", "timestamp"),
+            ("r\tv\tx", "timestamp"),
+            ("r\tv\t-1", "cannot be stored"),
+            ("\tv\t1", "empty"),
+        ] {
+            let error = cells(columns, line).expect_err("refused");
+            assert!(error.contains(why), "{line}: {error}");
+        }
+        let long = "r".repeat(40_000);
+        assert!(cells("HBASE_ROW_KEY,f:a", &format!("{long}\tv")).is_err());
+    }
+}

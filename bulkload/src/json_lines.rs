@@ -1,0 +1,164 @@
+//! Rows as JSON, one object a line. No I/O.
+//!
+//! ```json
+//! {"row":"r1","cells":[{"column":"f:q","timestamp":1,"type":"Put","value":"v"},{"column":"f:x","value":{"b64":"/w=="}}]}
+//! ```
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use model::{Cell, CellType};
+use serde::Deserialize;
+
+/// Text, or bytes that are none.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Binary<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Bytes(Encoded<'a>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encoded<'a> {
+    #[serde(borrow)]
+    b64: Cow<'a, str>,
+}
+
+impl<'a> Binary<'a> {
+    fn bytes(&self, what: &str) -> Result<Cow<'_, [u8]>, String> {
+        match self {
+            Binary::Text(text) => Ok(Cow::Borrowed(text.as_bytes())),
+            Binary::Bytes(encoded) => match STANDARD.decode(encoded.b64.as_bytes()) {
+                Ok(bytes) => Ok(Cow::Owned(bytes)),
+                Err(error) => Err(format!("the {what} is not base64: {error}")),
+            },
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CellObject<'a> {
+    #[serde(borrow)]
+    column: Binary<'a>,
+    timestamp: Option<i64>,
+    #[serde(rename = "type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    value: Option<Binary<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowObject<'a> {
+    #[serde(borrow)]
+    row: Binary<'a>,
+    #[serde(borrow)]
+    cells: Vec<CellObject<'a>>,
+}
+
+/// Adds the cells of a line.
+///
+/// # Errors
+/// What is wrong with the line; nothing is added then.
+pub fn cells(line: &[u8], default_ms: i64, out: &mut Vec<Cell>) -> Result<(), String> {
+    let object: RowObject<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let row = object.row.bytes("row")?;
+    if row.is_empty() {
+        return Err("the row is empty".to_owned());
+    }
+    let from = out.len();
+    let added = object.cells.iter().try_for_each(|cell| {
+        out.push(cell_of(&row, cell, default_ms)?);
+        Ok(())
+    });
+    if added.is_err() {
+        out.truncate(from);
+    }
+    added
+}
+
+fn cell_of(row: &[u8], cell: &CellObject<'_>, default_ms: i64) -> Result<Cell, String> {
+    let column = cell.column.bytes("column")?;
+    let (family, qualifier) = match column.iter().position(|byte| *byte == b':') {
+        Some(at) => (&column[..at], &column[at + 1..]),
+        None => (&column[..], &[][..]),
+    };
+    model::schema::check_family(family).map_err(|error| error.to_string())?;
+    let kind = match cell.kind.as_deref() {
+        None | Some("Put") => CellType::PUT,
+        Some("Delete") => CellType::DELETE,
+        Some("DeleteColumn") => CellType::DELETE_COLUMN,
+        Some("DeleteFamily") => CellType::DELETE_FAMILY,
+        Some("DeleteFamilyVersion") => CellType::DELETE_FAMILY_VERSION,
+        Some(other) => {
+            return Err(format!(
+                "type `{other}` is none of Put, Delete, DeleteColumn, DeleteFamily, DeleteFamilyVersion"
+            ));
+        }
+    };
+    let of_family = matches!(kind, CellType::DELETE_FAMILY | CellType::DELETE_FAMILY_VERSION);
+    if of_family && !qualifier.is_empty() {
+        return Err("a delete of a family names no column in it".to_owned());
+    }
+    let value = match &cell.value {
+        Some(_) if kind != CellType::PUT => return Err("a delete has no value".to_owned()),
+        Some(value) => value.bytes("value")?,
+        None => Cow::Borrowed(&[][..]),
+    };
+    let time = cell.timestamp.unwrap_or(default_ms);
+    if !(0..i64::MAX).contains(&time) {
+        return Err(format!("the timestamp {time} cannot be stored"));
+    }
+    Cell::new(row, family, qualifier, time, kind, &value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Vec<String>, String> {
+        let mut out = Vec::new();
+        cells(line.as_bytes(), 7, &mut out)?;
+        let shown = |cell: &Cell| {
+            let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            let (family, qualifier) = (text(cell.family()), text(cell.qualifier()));
+            let place = format!("{} {family}:{qualifier}", text(cell.row()));
+            format!("{place} {} {} {}", cell.timestamp(), cell.cell_type().0, text(cell.value()))
+        };
+        Ok(out.iter().map(shown).collect())
+    }
+
+    #[test]
+    fn rows_are_read() {
+        let line = r#"{"row":"r1","cells":[{"column":"f:q","timestamp":1,"type":"Put","value":"v"},{"column":"f:a:b","value":{"b64":"/wA="}},
+            {"column":{"b64":"Zjr/"},"type":"DeleteColumn","timestamp":3},{"column":"f","type":"DeleteFamily"},{"column":"f:e"}]}"#;
+        let expected = ["r1 f:q 1 4 v", "r1 f:a:b 7 4 \\xff\\x00", "r1 f:\\xff 3 12 ", "r1 f: 7 14 ", "r1 f:e 7 4 "];
+        assert_eq!(read(line).expect("good"), expected);
+        assert!(read(r#"{"cells":[],"row":{"b64":"AA=="}}"#).expect("good").is_empty());
+        assert_eq!(read(r#"{"row":"é\n","cells":[{"column":"f:q","value":"\u00e9"}]}"#).expect("good").len(), 1);
+    }
+
+    #[test]
+    fn bad_rows_are_named() {
+        for (line, why) in [
+            ("", "EOF"),
+            ("{}", "row"),
+            (r#"{"row":"","cells":[]}"#, "empty"),
+            (r#"{"row":"r","cells":[{"column":"f:q","value":{"b64":"?"}}]}"#, "base64"),
+            (r#"{"row":"r","cells":[{"column":"f:q","value":1}]}"#, "Binary"),
+            (r#"{"row":"r","cells":[{"column":":q","value":"v"}]}"#, "famil"),
+            (r#"{"row":"r","cells":[{"column":"f:q","type":"put"}]}"#, "type `put`"),
+            (r#"{"row":"r","cells":[{"column":"f:q","timestamp":-1}]}"#, "timestamp"),
+            (r#"{"row":"r","cells":[{"column":"f:q","timestmp":1}]}"#, "timestmp"),
+            (r#"{"row":"r","cells":[{"column":"f:q","type":"Delete","value":"v"}]}"#, "no value"),
+            (r#"{"row":"r","cells":[{"column":"f:q","type":"DeleteFamily"}]}"#, "names no column"),
+            (r#"{"row":"r","cells":[]} x"#, "trailing"),
+        ] {
+            let error = read(line).expect_err("refused");
+            assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+}

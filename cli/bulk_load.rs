@@ -1,0 +1,584 @@
+//! `bulkload` and `completebulkload`: from files to regions, through the `bulkload` crate.
+//!
+//! Always true
+//! - Inputs are opened here; what lies below the store's root is adopted where it lies, everything else is copied or converted.
+//! - Scratch files go with the command, however it ends, unless it is killed.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bulkload::columns::Columns;
+use bulkload::convert::{self, Input, Output, Reading};
+use bulkload::load::{self, Options, Target};
+use bulkload::records::Format as Text;
+use bulkload::report::{Progress, Summary};
+use bulkload::sort::Sorter;
+use bulkload::{LoadError, store_file::StoreFile};
+use clap::{Args, ValueEnum};
+use client::Connection;
+use filesystem::Filesystem;
+use indicatif::{ProgressBar, ProgressStyle};
+use model::ErrorKind;
+use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
+use parking_lot::Mutex;
+use runtime::Runtime;
+
+use crate::arguments::{Format, Global, size};
+use crate::connect;
+use crate::failure::Failure;
+use crate::roots::{RootFlags, Use};
+
+/// Between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+/// The longest that a region may take over its files: a store may have to copy them.
+const REGION_MAX: Duration = Duration::from_secs(3600);
+/// Least memory for sorting.
+const MEMORY_MIN: u64 = 16 << 20;
+
+/// What the sources are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// As their names tell: `.tsv`, `.csv`, `.jsonl` or `.ndjson`, each also with `.gz` or `.zst`; a folder holds store files.
+    Auto,
+    /// Fields between separators, without quotes, as HBase's ImportTsv has them.
+    Tsv,
+    /// Fields between separators, in quotes where needed.
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+    /// A folder FAMILY/FILE of store files, HBase's or our own.
+    Hfile,
+}
+
+/// Flags of both commands.
+#[derive(Clone, Debug, Args)]
+pub struct Shared {
+    /// Server as HOST:PORT[,…], or the data folder of a running one
+    #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
+    pub connect: String,
+    /// Where the store's data root is, if the server cannot tell or calls it otherwise
+    #[arg(long, env = "FERROBASE_DATA", value_name = "URL")]
+    pub data: Option<String>,
+    /// How roots are reached
+    #[command(flatten)]
+    pub roots: RootFlags,
+    /// Name of this load; a region takes a name once, so the same again goes on where a killed run ended
+    #[arg(long, env = "FERROBASE_LOAD_ID", value_name = "ID")]
+    pub load_id: Option<String>,
+    /// Create the table if it does not exist, with the families that are loaded
+    #[arg(long, env = "FERROBASE_CREATE")]
+    pub create: bool,
+    /// Read every store file whole before: checksums, order, number of its cells, and what it says of itself
+    #[arg(long, env = "FERROBASE_VERIFY")]
+    pub verify: bool,
+    /// Files and regions worked on at the same time; default the number of cores
+    #[arg(long, env = "FERROBASE_PARALLEL", value_name = "N")]
+    pub parallel: Option<usize>,
+    /// Look at everything, load nothing
+    #[arg(long, env = "FERROBASE_DRY_RUN")]
+    pub dry_run: bool,
+    /// No progress on standard error
+    #[arg(long, env = "FERROBASE_NO_PROGRESS")]
+    pub no_progress: bool,
+}
+
+/// Flags of `bulkload`.
+#[derive(Debug, Args)]
+pub struct Bulkload {
+    /// The table; `ns:table` for one outside the default namespace
+    #[arg(value_name = "TABLE")]
+    pub table: TableName,
+    /// Files, or a folder of store files
+    #[arg(value_name = "SRC", required = true)]
+    pub sources: Vec<String>,
+    /// What the sources are
+    #[arg(long, env = "FERROBASE_INPUT", value_enum, default_value = "auto")]
+    pub input: Kind,
+    /// What stands in the columns of TSV and CSV, as for ImportTsv: HBASE_ROW_KEY,cf:q,HBASE_TS_KEY,HBASE_CELL_TTL
+    #[arg(long, env = "FERROBASE_COLUMNS", value_name = "LIST")]
+    pub columns: Option<String>,
+    /// Separator of TSV and CSV, one byte; default a tab or a comma
+    #[arg(long, env = "FERROBASE_SEPARATOR", value_name = "BYTE")]
+    pub separator: Option<String>,
+    /// Timestamp of cells that bring none, in milliseconds; default now
+    #[arg(long, env = "FERROBASE_TIMESTAMP", value_name = "MS")]
+    pub timestamp: Option<i64>,
+    /// File that bad records are written to, as they stand in the input
+    #[arg(long, env = "FERROBASE_REJECT", value_name = "FILE")]
+    pub reject: Option<PathBuf>,
+    /// Most bad records; default none, with --reject any number
+    #[arg(long, env = "FERROBASE_MAX_REJECTS", value_name = "N")]
+    pub max_rejects: Option<u64>,
+    /// Write store files to this folder, as DIR/FAMILY/FILE, and load nothing
+    #[arg(long, env = "FERROBASE_HFILES_ONLY", value_name = "DIR")]
+    pub hfiles_only: Option<PathBuf>,
+    /// Memory for sorting
+    #[arg(long, env = "FERROBASE_MEMORY", value_name = "SIZE", value_parser = size, default_value = "512M")]
+    pub memory: u64,
+    /// What both commands take
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// Flags of `completebulkload`.
+#[derive(Debug, Args)]
+pub struct Complete {
+    /// A folder FAMILY/FILE of store files
+    #[arg(value_name = "DIR")]
+    pub folder: String,
+    /// The table; `ns:table` for one outside the default namespace
+    #[arg(value_name = "TABLE")]
+    pub table: TableName,
+    /// What both commands take
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// A bar on a terminal, otherwise a line now and then.
+struct Shown {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    runtime: Runtime,
+    done: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    phase: &'static str,
+    total: u64,
+    begun: Duration,
+    line: Duration,
+}
+
+impl Shown {
+    fn new(quiet: bool, runtime: &Runtime) -> Shown {
+        let style = "{msg:6} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
+        let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
+            ProgressBar::new(0).with_style(ProgressStyle::with_template(style).expect("a template written here"))
+        });
+        Shown { bar, quiet, runtime: runtime.clone(), done: AtomicU64::new(0), state: Mutex::default() }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Shown {
+    fn phase(&self, name: &'static str, bytes: u64) {
+        let now = self.runtime.clock.monotonic();
+        *self.state.lock() = State { phase: name, total: bytes, begun: now, line: now };
+        self.done.store(0, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.set_length(bytes);
+            bar.set_message(name);
+        }
+    }
+
+    fn done(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+        if self.bar.is_some() || self.quiet {
+            return;
+        }
+        let now = self.runtime.clock.monotonic();
+        let mut state = self.state.lock();
+        if now.saturating_sub(state.line) < LINE_EVERY {
+            return;
+        }
+        state.line = now;
+        let seconds = now.saturating_sub(state.begun).as_secs_f64().max(0.001);
+        let rate = done as f64 / seconds;
+        let left = state.total.saturating_sub(done) as f64 / rate.max(1.0);
+        let eta =
+            if state.total > 0 { format!(" of {} MiB, {left:.0} s left", state.total >> 20) } else { String::new() };
+        // Nobody may be reading.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{}: {} MiB{eta}, {:.1} MiB/s",
+            state.phase,
+            done >> 20,
+            rate / f64::from(1 << 20)
+        );
+    }
+}
+
+fn failure(error: LoadError) -> Failure {
+    let message = error.to_string();
+    match (&error, error.kind()) {
+        (LoadError::Usage(_), _) => Failure::usage(message),
+        (LoadError::Restless { .. }, _) => Failure { code: 3, message },
+        (LoadError::Client(_), ErrorKind::Unavailable | ErrorKind::NotServing) => Failure { code: 4, message },
+        _ => Failure::failed(message),
+    }
+}
+
+/// Runs `completebulkload`.
+pub async fn complete(flags: &Complete, global: &Global) -> Result<(), Failure> {
+    let Complete { folder, table, shared } = flags;
+    let flags = Bulkload {
+        table: table.clone(),
+        sources: vec![folder.clone()],
+        input: Kind::Hfile,
+        columns: None,
+        separator: None,
+        timestamp: None,
+        reject: None,
+        max_rejects: None,
+        hfiles_only: None,
+        memory: MEMORY_MIN,
+        shared: shared.clone(),
+    };
+    run(&flags, global).await
+}
+
+/// Runs `bulkload`.
+pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
+    let runtime = Runtime::system();
+    let begun = runtime.clock.monotonic();
+    let input = flags.kind()?;
+    let reading = if input == Kind::Hfile { None } else { Some(flags.reading(input, &runtime)?) };
+    let shown = Arc::new(Shown::new(global.quiet || flags.shared.no_progress, &runtime));
+    let connection = connect::open_for(&flags.shared.connect, None, Some(REGION_MAX)).await?;
+    let job = Job { flags, runtime: runtime.clone(), connection, progress: shown.clone() };
+    let mut summary = Summary { table: flags.table.to_string(), dry_run: flags.shared.dry_run, ..Summary::default() };
+    let ended = match reading {
+        None => job.store_files(&mut summary).await,
+        Some(reading) => job.text(reading, &mut summary).await,
+    };
+    shown.end();
+    summary.seconds = (runtime.clock.monotonic().saturating_sub(begun).as_secs_f64() * 1000.0).round() / 1000.0;
+    if let Err(failure) = ended {
+        if summary.regions > 0 {
+            let again = format!("--load-id {}", summary.load_id);
+            let message = format!("{}; {} regions are loaded, {again} goes on", failure.message, summary.regions);
+            return Err(Failure { code: if failure.code == 2 { 1 } else { failure.code }, message });
+        }
+        return Err(failure);
+    }
+    tell(&summary, flags, global.format);
+    if summary.rejected > 0 { Err(Failure { code: 3, message: String::new() }) } else { Ok(()) }
+}
+
+/// Nobody may be reading: the exit code tells all the same.
+fn tell(summary: &Summary, flags: &Bulkload, format: Format) {
+    let text = match format {
+        Format::Table => {
+            let Summary { files, bytes, cells, regions, seconds, load_id, .. } = summary;
+            let what = format!("{files} store files with {cells} cells in {bytes} bytes");
+            let mut text = match (&flags.hfiles_only, summary.dry_run) {
+                (Some(folder), _) => format!("{what} written to {}", folder.display()),
+                (None, true) => format!("{what} would go to {regions} regions; nothing was loaded"),
+                (None, false) => format!("{what} loaded into {regions} regions of {} as {load_id}", summary.table),
+            };
+            for (number, meaning) in [
+                (summary.records, "records read"),
+                (summary.rejected, "bad records"),
+                (summary.copied, "store files copied to the store's root"),
+                (summary.split, "store files crossed a border and were split"),
+                (summary.skipped, "inputs passed over"),
+                (summary.regions_before, "regions had taken this load before"),
+            ] {
+                if number > 0 {
+                    text += &format!("\n{number} {meaning}");
+                }
+            }
+            text + &format!("\n{seconds:.1} s")
+        }
+        Format::Json | Format::Jsonl => serde_json::to_string(summary).expect("a plain struct"),
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+impl Bulkload {
+    /// What the sources are, from the flag or their names.
+    fn kind(&self) -> Result<Kind, Failure> {
+        let kind_of = |source: &String| {
+            let name = source.trim_end_matches('/').to_lowercase();
+            let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+            match name.rsplit('.').next() {
+                Some("tsv" | "tab") => Some(Kind::Tsv),
+                Some("csv") => Some(Kind::Csv),
+                Some("jsonl" | "ndjson") => Some(Kind::Jsonl),
+                _ if source.contains("://") || Path::new(source).is_dir() => Some(Kind::Hfile),
+                _ => None,
+            }
+        };
+        if self.input != Kind::Auto {
+            return Ok(self.input);
+        }
+        let mut kinds = self.sources.iter().map(|source| (source, kind_of(source)));
+        let (first, kind) = kinds.next().expect("clap asks for one");
+        if let Some((other, _)) = kinds.find(|(_, other)| *other != kind) {
+            let why = format!("{first} and {other} are of different kinds: load them apart, or say --input");
+            return Err(Failure::usage(why));
+        }
+        kind.ok_or_else(|| Failure::usage(format!("{first}: its name does not tell what it is; say --input")))
+    }
+
+    fn reading(&self, input: Kind, runtime: &Runtime) -> Result<Reading, Failure> {
+        let separator = match self.separator.as_deref() {
+            None if input == Kind::Csv => b',',
+            None | Some("\\t") => b'\t',
+            Some(text) if text.len() == 1 && !matches!(text, "\n" | "\r" | "\"") => text.as_bytes()[0],
+            Some(text) => {
+                return Err(Failure::usage(format!(
+                    "--separator `{text}`: one byte is needed, no quote or end of line"
+                )));
+            }
+        };
+        let format = match input {
+            Kind::Csv => Text::Csv(separator),
+            Kind::Jsonl => Text::JsonLines,
+            _ => Text::Tsv(separator),
+        };
+        let columns = match (&self.columns, format) {
+            (Some(_), Text::JsonLines) => {
+                return Err(Failure::usage("--columns: JSON Lines bring their columns along"));
+            }
+            (None, Text::JsonLines) => None,
+            (None, _) => return Err(Failure::usage("--columns is needed, such as HBASE_ROW_KEY,cf:a,cf:b")),
+            (Some(text), _) => Some(Columns::parse(text).map_err(|why| Failure::usage(format!("--columns: {why}")))?),
+        };
+        if self.memory < MEMORY_MIN {
+            return Err(Failure::usage(format!("--memory: at least {}M is needed", MEMORY_MIN >> 20)));
+        }
+        let rejects_max = self.max_rejects.unwrap_or(if self.reject.is_some() { u64::MAX } else { 0 });
+        let timestamp_ms = self.timestamp.unwrap_or_else(|| runtime.clock.now_ms());
+        Ok(Reading { format, columns, timestamp_ms, rejects_max })
+    }
+
+    fn parallel(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+        self.shared.parallel.unwrap_or_else(cores).max(1)
+    }
+}
+
+/// One run.
+struct Job<'a> {
+    flags: &'a Bulkload,
+    runtime: Runtime,
+    connection: Connection,
+    progress: Arc<Shown>,
+}
+
+impl Job<'_> {
+    fn progress(&self) -> Arc<dyn Progress> {
+        self.progress.clone()
+    }
+
+    /// The table, which is created if that was asked for.
+    async fn descriptor(&self, families: impl IntoIterator<Item = bytes::Bytes>) -> Result<TableDescriptor, Failure> {
+        let (admin, name) = (self.connection.admin(), &self.flags.table);
+        if self.flags.shared.create && !admin.exists(name).await.map_err(|error| failure(error.into()))? {
+            let families = families.into_iter().map(FamilyDescriptor::new);
+            let table = families.fold(TableDescriptor::new(name.clone()), TableDescriptor::with_family);
+            if self.flags.shared.dry_run {
+                return Err(Failure::usage(format!("table {name} does not exist, and --dry-run creates none")));
+            }
+            admin.create_table(&table, &[]).await.map_err(|error| failure(error.into()))?;
+        }
+        match admin.descriptor(name).await {
+            Ok(table) => Ok(table),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Failure::usage(format!("table {name} does not exist; --create makes it")))
+            }
+            Err(error) => Err(failure(error.into())),
+        }
+    }
+
+    /// The store's root, opened, and how it is called.
+    async fn target(&self, descriptor: TableDescriptor) -> Result<(Target, String), Failure> {
+        let table = self.connection.table(self.flags.table.clone());
+        let room = table.prepare_bulk_load().await.map_err(|error| failure(error.into()))?;
+        let shared = &self.flags.shared;
+        let Some(url) = shared.data.clone().or_else(|| room.root_url.clone()) else {
+            return Err(Failure::usage("the server does not tell where its data root lies; say --data"));
+        };
+        let url = shared.roots.canonical("--data", &url)?;
+        let root = shared.roots.open_for(Use::Look, "--data", &url, &self.runtime).await?;
+        let (admin, runtime) = (self.connection.admin(), self.runtime.clone());
+        Ok((Target { table, admin, descriptor, root, room, runtime }, url))
+    }
+
+    fn options(&self, summary: &mut Summary) -> Options {
+        let own = || format!("{:032x}", self.runtime.random.next_u128());
+        let id = self.flags.shared.load_id.clone().unwrap_or_else(own);
+        summary.load_id.clone_from(&id);
+        Options { id, verify: self.flags.shared.verify, parallel: self.flags.parallel() }
+    }
+
+    /// Folders of store files.
+    async fn store_files(&self, summary: &mut Summary) -> Result<(), Failure> {
+        if self.flags.hfiles_only.is_some() {
+            return Err(Failure::usage("--hfiles-only: the sources are store files already"));
+        }
+        let options = self.options(summary);
+        let roots = &self.flags.shared.roots;
+        let mut folders = Vec::new();
+        for source in &self.flags.sources {
+            let url = roots.canonical("SRC", source)?;
+            if roots.folder("SRC", &url)?.is_some_and(|folder| !folder.is_dir()) {
+                return Err(Failure::usage(format!("{source}: there is no such folder")));
+            }
+            folders.push(real(url));
+        }
+        let families = folders.iter().flat_map(|folder| families_in(Path::new(folder))).collect::<Vec<_>>();
+        let descriptor = self.descriptor(families).await?;
+        let (target, root_url) = self.target(descriptor).await?;
+        let (root_url, progress) = (real(root_url), self.progress());
+        let mut files: Vec<StoreFile> = Vec::new();
+        for folder in &folders {
+            let below = folder.strip_prefix(root_url.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            let (fs, key, on_root) = match below {
+                Some(key) => (target.root.clone(), key.to_owned(), true),
+                None => {
+                    let (parent, key) = folder.rsplit_once('/').unwrap_or((".", folder));
+                    let parent = if parent.is_empty() { "/" } else { parent };
+                    (roots.open_for(Use::Look, "SRC", parent, &self.runtime).await?, key.to_owned(), false)
+                }
+            };
+            let verify = self.flags.shared.verify && self.flags.shared.dry_run;
+            let found = load::find(&fs, &key, on_root, &target.descriptor, verify, summary, &progress).await;
+            files.extend(found.map_err(failure)?);
+        }
+        if self.flags.shared.dry_run {
+            return target.preview(files, summary).await.map_err(failure);
+        }
+        target.load(files, &options, summary, &progress).await.map_err(failure)?;
+        self.clean(&target).await;
+        Ok(())
+    }
+
+    /// What is left of a load that stands only takes room.
+    async fn clean(&self, target: &Target) {
+        if let Err(error) = target.table.cleanup_bulk_load(&target.room).await {
+            tracing::warn!(%error, folder = target.room.folder, "files that are not needed any more stay for a week");
+        }
+    }
+
+    /// Files of text.
+    async fn text(&self, reading: Reading, summary: &mut Summary) -> Result<(), Failure> {
+        let mut options = Options { verify: false, ..self.options(summary) };
+        options.parallel = self.flags.parallel();
+        let inputs = self.flags.sources.iter().map(|source| open_later(source)).collect::<Result<Vec<_>, _>>()?;
+        summary.inputs = inputs.len() as u64;
+        summary.input_bytes = inputs.iter().map(|input| input.bytes).sum();
+        let rejects = self.flags.reject.as_deref().map(create_rejects).transpose()?;
+        let families = reading.columns.as_ref().map(Columns::families).unwrap_or_default();
+        if families.is_empty() && self.flags.shared.create {
+            return Err(Failure::usage("--create: the families of JSON Lines are not known before they are read"));
+        }
+        let descriptor = self.descriptor(families.clone()).await?;
+        if let Some(family) = families.iter().find(|family| !descriptor.families.contains_key(*family)) {
+            let family = family.escape_ascii();
+            return Err(Failure::usage(format!("table {} has no family `{family}`", self.flags.table)));
+        }
+        let scratch = Scratch::new(&self.runtime)?;
+        let sorter = Sorter::new(scratch.fs.clone(), "sort", self.flags.memory);
+        let tags = reading.columns.as_ref().is_some_and(Columns::has_tags);
+        let progress = self.progress();
+        let read = convert::read(inputs, reading, rejects, &descriptor, sorter, progress.clone()).await;
+        let (sorted, counts) = read.map_err(failure)?;
+        (summary.records, summary.rejected) = (counts.records, counts.rejected);
+        if self.flags.shared.dry_run {
+            summary.cells = counts.cells;
+            return Ok(());
+        }
+        let (target, _) = self.target(descriptor.clone()).await?;
+        let regions = target.regions().await.map_err(failure)?;
+        let (fs, folder, on_root) = match &self.flags.hfiles_only {
+            None => (target.root.clone(), format!("{}/made", target.room.folder), true),
+            Some(folder) => place(folder, &self.runtime)?,
+        };
+        let (parallel, runtime) = (options.parallel, self.runtime.clone());
+        let progress_of = progress.clone();
+        let output = Output { fs, folder, on_root, table: descriptor, tags, parallel, runtime, progress: progress_of };
+        let files = output.write(&sorted, &regions).await.map_err(failure)?;
+        if self.flags.hfiles_only.is_some() {
+            summary.files = files.len() as u64;
+            summary.bytes = files.iter().map(|file| file.bytes).sum();
+            summary.cells = files.iter().map(|file| file.cells).sum();
+            return Ok(());
+        }
+        target.load(files, &options, summary, &progress).await.map_err(failure)?;
+        self.clean(&target).await;
+        Ok(())
+    }
+}
+
+/// A folder's path without links, so that two names of one folder are the same; URLs stay.
+fn real(url: String) -> String {
+    let found = if url.contains("://") { None } else { std::fs::canonicalize(&url).ok() };
+    found.and_then(|path| path.to_str().map(str::to_owned)).unwrap_or(url)
+}
+
+/// Families that a folder of store files has folders of.
+fn families_in(folder: &Path) -> Vec<bytes::Bytes> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+    let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| !name.starts_with(['_', '.'])).map(bytes::Bytes::from).collect()
+}
+
+/// A folder for store files, and its storage.
+fn place(folder: &Path, runtime: &Runtime) -> Result<(Arc<dyn Filesystem>, String, bool), Failure> {
+    let whole = std::path::absolute(folder)?;
+    let (Some(parent), Some(name)) = (whole.parent(), whole.file_name().and_then(|name| name.to_str())) else {
+        return Err(Failure::usage(format!("--hfiles-only {}: a folder is needed", folder.display())));
+    };
+    let fs = crate::roots::open_folder(parent.to_owned(), "--hfiles-only", runtime)?;
+    Ok((Arc::new(fs), name.to_owned(), false))
+}
+
+fn create_rejects(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
+    let file =
+        std::fs::File::create(path).map_err(|error| Failure::usage(format!("--reject {}: {error}", path.display())))?;
+    Ok(Box::new(std::io::BufWriter::new(file)))
+}
+
+fn open_later(source: &str) -> Result<Input, Failure> {
+    let path = PathBuf::from(source.strip_prefix("file://").unwrap_or(source));
+    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{source}: {why}"));
+    if source.contains("://") && !source.starts_with("file://") {
+        return Err(wrong(&"text is read from local files only"));
+    }
+    let found = std::fs::metadata(&path).map_err(|error| wrong(&error))?;
+    if found.is_dir() {
+        return Err(wrong(&"a file is needed, this is a folder"));
+    }
+    let open = move || Ok(Box::new(std::fs::File::open(path)?) as Box<dyn Read + Send>);
+    Ok(Input { name: source.to_owned(), bytes: found.len(), open: Box::new(open) })
+}
+
+/// A folder for sorting, which goes with this value.
+struct Scratch {
+    fs: Arc<dyn Filesystem>,
+    folder: PathBuf,
+}
+
+impl Scratch {
+    fn new(runtime: &Runtime) -> Result<Scratch, Failure> {
+        let name = format!("ferrobase-bulkload-{}-{:016x}", std::process::id(), runtime.random.next_u64());
+        let folder = std::env::temp_dir().join(name);
+        let fs = crate::roots::open_folder(folder.clone(), "TMPDIR", runtime)?;
+        Ok(Scratch { fs: Arc::new(fs), folder })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            tracing::warn!(%error, folder = %self.folder.display(), "scratch files are left");
+        }
+    }
+}

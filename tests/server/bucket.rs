@@ -9,9 +9,9 @@ use ferrobase_tests::process::{Server, binary};
 use super::start::http;
 use super::{ferrobase, said};
 
-const DATA: &str = "s3://ferrobase/root";
+pub const DATA: &str = "s3://ferrobase/root";
 
-fn environment(bucket: &Bucket) -> [(&'static str, String); 4] {
+pub fn environment(bucket: &Bucket) -> [(&'static str, String); 4] {
     [
         ("AWS_ENDPOINT_URL", bucket.endpoint()),
         ("AWS_ACCESS_KEY_ID", KEY.0.to_owned()),
@@ -20,14 +20,14 @@ fn environment(bucket: &Bucket) -> [(&'static str, String); 4] {
     ]
 }
 
-fn start(bucket: &Bucket, beside: &Path) -> Server {
+pub fn start(bucket: &Bucket, beside: &Path) -> Server {
     let environment = environment(bucket);
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     Server::start_over(DATA, beside, &["--http-port", "0"], &environment)
 }
 
 /// Runs `ferrobase` to its end with these settings for the bucket; it runs aside, for the bucket lives in this process.
-async fn run(environment: Vec<(&'static str, String)>, folder: &Path, arguments: &[&str]) -> Output {
+pub async fn run(environment: Vec<(&'static str, String)>, folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());
     command.args(arguments).envs(environment).current_dir(folder).stdin(Stdio::null());
     tokio::task::spawn_blocking(move || command.output().expect("ferrobase starts")).await.expect("it ran")

@@ -7,14 +7,18 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use client::{Connection, Table};
+use ferrobase_s3_fixture::Server as Bucket;
 use ferrobase_tests::process::{Server, binary};
+use filesystem::Filesystem;
+use filesystem::s3::{S3Filesystem, S3Settings};
 use model::Cell;
 use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
 use model::schema::{FamilyDescriptor, TableDescriptor};
+use runtime::Runtime;
 use serde_json::{Value, json};
 
-use super::{ferrobase, said};
+use super::{bucket, ferrobase, said};
 
 const ROWS: usize = 3000;
 
@@ -303,4 +307,113 @@ async fn what_cannot_be_loaded_is_named_and_nothing_is_touched() {
     let nobody = with(&[]);
     let (code, _, error) = tool.run(&nobody);
     assert_eq!(code, Some(4), "{error}");
+}
+
+/// The store copies what is adopted, and the source goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn files_in_a_bucket_are_adopted_and_text_comes_into_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let store = Bucket::start(&folder.join("store")).await.expect("the store starts");
+    store.make_bucket("ferrobase").expect("a bucket");
+    let environment = bucket::environment(&store).to_vec();
+    let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    let settings = S3Settings::from_env(bucket::DATA, true, &variable).expect("settings");
+    let root = S3Filesystem::open_unchecked(settings, Runtime::system()).expect("the root");
+    let server = bucket::start(&store, &folder.join("one"));
+    let connect = format!("127.0.0.1:{}", server.port);
+    let run = async |arguments: &[&str]| {
+        let all = [arguments, &["--connect", &connect, "--format", "json", "--no-progress"]].concat();
+        let output = bucket::run(environment.clone(), folder, &all).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {:?}", said(&output));
+        serde_json::from_str::<Value>(&said(&output).0).expect("a summary")
+    };
+    let connection = open(&server).await;
+    let (text, files) = (create(&connection, "text", &["row5"]).await, create(&connection, "files", &["row5"]).await);
+    let line = |at: usize| format!("row{:06}\tvalue {at}\tother {at}", at * 7919 % 1_000_000);
+    write(&folder.join("in.tsv"), (0..ROWS).map(line));
+    let columns = ["--columns", "HBASE_ROW_KEY,f:a,g:b", "--timestamp", "5"];
+    let summary = run(&[&["bulkload", "text", "in.tsv"], &columns[..]].concat()).await;
+    assert_eq!((summary["regions"].as_u64(), summary["cells"].as_u64()), (Some(2), Some(2 * ROWS as u64)), "{summary}");
+    run(&[&["bulkload", "text", "in.tsv", "--hfiles-only", "made"], &columns[..]].concat()).await;
+    for family in ["f", "g"] {
+        for entry in std::fs::read_dir(folder.join("made").join(family)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let key = format!("incoming/{family}/{}", path.file_name().expect("a name").to_string_lossy());
+            root.put_if_absent(&key, std::fs::read(&path).expect("a file").into()).await.expect("put");
+        }
+    }
+    assert_eq!(root.list("incoming").await.expect("list").len(), 4);
+    let below = format!("{}/incoming", bucket::DATA);
+    let summary = run(&["completebulkload", &below, "files", "--verify"]).await;
+    assert_eq!((summary["regions"].as_u64(), summary["copied"].as_u64()), (Some(2), Some(0)), "{summary}");
+    for gone in ["incoming", "ferrobase/staging"] {
+        assert!(root.list(gone).await.expect("list").is_empty(), "{gone}");
+    }
+    let wanted = cells(&text).await;
+    assert!(wanted.len() == 2 * ROWS && cells(&files).await == wanted);
+    server.kill();
+    let server = bucket::start(&store, &folder.join("two"));
+    let connection = open(&server).await;
+    for name in ["text", "files"] {
+        assert!(cells(&connection.table(name.parse().expect("a name"))).await == wanted, "{name} after a kill");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("copied");
+        }
+    }
+}
+
+/// Written by HBase 2.6.1: ImportTsv with bulk output (`HBASE_ROW_KEY,HBASE_TS_KEY,f:one,g:two`), and Import of an Export with bulk output.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_hbase_load_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let tool = Tool { folder, connect: format!("127.0.0.1:{}", server.port) };
+    let connection = open(&server).await;
+    let golden = ferrobase_tests::repository().join("tests/server/golden");
+    copy(&golden, tool.folder.path());
+    let text = create(&connection, "text", &["c"]).await;
+    let columns = "HBASE_ROW_KEY,HBASE_TS_KEY,f:one,g:two";
+    // Some lines of it are bad on purpose.
+    let (code, summary, error) =
+        tool.run(&["bulkload", "text", "importtsv-in.tsv", "--columns", columns, "--reject", "rejects"]);
+    assert!(matches!(code, Some(0 | 3)), "{summary} {error}");
+    let wanted = cells(&text).await;
+    assert!(wanted.len() > 90, "{}", wanted.len());
+    for (name, splits) in [("one", &[][..]), ("three", &["b005", "c"])] {
+        let table = create(&connection, name, splits).await;
+        tool.good(&["completebulkload", "importtsv-out", name, "--verify"]);
+        assert!(cells(&table).await == wanted, "{name}: what ImportTsv wrote is what ours reads from its input");
+    }
+
+    let family = |name: &str| FamilyDescriptor::new(name.to_owned()).with("VERSIONS", "100");
+    let plain = TableDescriptor::new("plain".parse().expect("a name"));
+    let plain = ["f", "g", "s"].into_iter().map(family).fold(plain, TableDescriptor::with_family);
+    connection.admin().create_table(&plain, &[]).await.expect("created");
+    tool.good(&["completebulkload", "import-bulk-out", "plain", "--verify"]);
+    let packed = std::fs::File::open(golden.join("import-bulk.jsonl.gz")).expect("a file");
+    let lines = std::io::read_to_string(flate2::read::GzDecoder::new(packed)).expect("text");
+    let mut wanted: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).expect("a line");
+        let bytes = |key: &str| hex::decode(line[key].as_str().unwrap_or_default()).unwrap_or_default();
+        let family = line["family"].as_str().expect("a family");
+        let time = line["ts"].as_i64().expect("a time");
+        let (row, qualifier, value) = (bytes("row"), bytes("qualifier"), bytes("value"));
+        let cell = Cell::put(&row, family.as_bytes(), &qualifier, time, b"").expect("a cell");
+        wanted.push((cell.as_ref().key().as_bytes().to_vec(), value));
+    }
+    let found = cells(&connection.table(plain.name)).await;
+    assert!(found == wanted, "{} cells, {} in HBase", found.len(), wanted.len());
 }

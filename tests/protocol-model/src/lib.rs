@@ -10,12 +10,14 @@
 //! | [`split`] | 9, 10 | a split under two masters |
 //! | [`merge`] | 9, 10 | a merge under two masters |
 //! | [`pins`] | 9, 10 | snapshot and clone under two masters |
+//! | [`load`] | 9, 10 | a bulk load under an owner and its successor |
 //!
 //! A model is given its sizes and, for the proof that it sees anything at all, one planted mistake; each mistake must
 //! break a claim (`tests/models.rs`). Whoever changes the protocol changes the model first.
 
 pub mod appended;
 pub mod lease;
+pub mod load;
 pub mod log;
 pub mod merge;
 pub mod pins;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::time::Instant;
 
 use ferrobase_protocol_model::search::{Limit, Model, Outcome, search};
-use ferrobase_protocol_model::{appended, lease, log, merge, pins, register, split};
+use ferrobase_protocol_model::{appended, lease, load, log, merge, pins, register, split};
 
 fn report<M: Model + Debug>(name: &str, model: &M, limit: Limit) -> Outcome {
     let began = Instant::now();
@@ -64,6 +64,7 @@ fn every_mistake_has_its_finder() {
         ("split", include_str!("../src/split.rs"), 5),
         ("merge", include_str!("../src/merge.rs"), 5),
         ("pins", include_str!("../src/pins.rs"), 5),
+        ("load", include_str!("../src/load.rs"), 5),
     ];
     for (name, source, at_least) in sources {
         let (_, rest) = source.split_once("pub enum Mistake {").expect("an enum of mistakes");

@@ -89,6 +89,21 @@ fn pinned_files_outlive_snapshot_and_clone() {
     }
 }
 
+#[test]
+fn a_bulk_load_is_whole_and_its_mistakes_are_found() {
+    use load::Mistake::*;
+    holds("load", load::Load { mistake: None });
+    for (mistake, claim) in [
+        (MovedBeforeDecided, "what is not decided"),
+        (ListedBeforeMoved, "P8"),
+        (CollectedWhileMoving, "nothing is lost"),
+        (HalfListed, "P8"),
+        (ListedWithoutVersion, "P8"),
+    ] {
+        finds(&format!("load, {mistake:?}"), load::Load { mistake: Some(mistake) }, claim);
+    }
+}
+
 const SPLIT: split::Split = split::Split { writes: 1, orders: 1, heir_retired: false, mistake: None };
 
 #[test]

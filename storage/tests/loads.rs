@@ -506,3 +506,27 @@ async fn a_scan_that_began_before_a_load_does_not_see_it() {
     assert_eq!(seen, [b"put 0", b"put 0"]);
     assert_eq!(values(&region, SHARED, "").await, ["load 1"]);
 }
+
+#[tokio::test]
+async fn a_folder_of_files_on_their_way_goes_when_it_is_a_week_old() {
+    use storage::collect::{STAGING, clear_staging, old_staging, staged_at, staging_name};
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::new());
+    let random = runtime::random::SeededRandom::new(1);
+    let now_ms = 1_700_000_000_000;
+    let (old, new) = (staging_name(now_ms - 8 * DAY_MS, &random), staging_name(now_ms - 6 * DAY_MS, &random));
+    assert_eq!((staged_at(&new), staged_at("0123"), staged_at("..")), (Some(now_ms - 6 * DAY_MS), None, None));
+    for name in [&old, &new, &"tool".to_owned()] {
+        for file in ["f/1", "g/2"] {
+            fs.put_if_absent(&format!("{STAGING}/{name}/{file}"), Bytes::from("x")).await.expect("put");
+        }
+    }
+    let left = async || -> Vec<String> {
+        let files = fs.list(STAGING).await.expect("list");
+        files.iter().map(|file| file.path.split('/').nth(2).expect("a folder").to_owned()).collect()
+    };
+    assert_eq!(old_staging(&fs, now_ms).await.expect("collected").files, 2);
+    assert_eq!(left().await, [&new, &new, "tool", "tool"], "what is young, and what has no time in its name, stays");
+    assert_eq!(clear_staging(&fs, &new).await.expect("cleared").files, 2);
+    assert_eq!(left().await, ["tool", "tool"]);
+}

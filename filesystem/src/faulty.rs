@@ -57,6 +57,8 @@ struct State {
     faults: Vec<Fault>,
     stopped: bool,
     full: bool,
+    /// Space is missed only when a log is synced.
+    full_at_sync: bool,
     count_reads: bool,
     /// Durable length of each log.
     synced: HashMap<String, usize>,
@@ -104,7 +106,7 @@ impl Shared {
         if state.stopped {
             return Err(Error::new(ErrorKind::Unavailable, path, "the machine has stopped"));
         }
-        if state.full && GROWING.contains(&what) {
+        if state.full && GROWING.contains(&what) || state.full_at_sync && what == "log sync" {
             return Err(Error::new(ErrorKind::Full, path, "no space is left"));
         }
         let number = state.steps;
@@ -215,6 +217,11 @@ impl FaultyFilesystem {
         self.0.state.lock().full = full;
     }
 
+    /// A store that gives space out late: logs take bytes, and cannot sync them for want of space.
+    pub fn set_full_at_sync(&self, full: bool) {
+        self.0.state.lock().full_at_sync = full;
+    }
+
     /// Steps counted so far.
     pub fn steps(&self) -> u64 {
         self.0.state.lock().steps
@@ -306,6 +313,10 @@ impl LogWriter for FaultyLogWriter {
 
     fn len(&self) -> u64 {
         self.inner.len()
+    }
+
+    fn holds_at_most(&self) -> u64 {
+        self.inner.holds_at_most()
     }
 }
 

@@ -167,6 +167,11 @@ pub trait LogWriter: Send + Sync + Debug {
     }
     /// Bytes appended.
     fn len(&self) -> u64;
+    /// Most bytes that storage may hold of it. After an error that can be more than [`LogWriter::len`]; less than with all that the failed
+    /// call was given means that this is surely not there whole.
+    fn holds_at_most(&self) -> u64 {
+        u64::MAX
+    }
     /// Whether nothing was appended.
     fn is_empty(&self) -> bool {
         self.len() == 0

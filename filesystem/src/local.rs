@@ -202,15 +202,33 @@ struct LocalLogWriter {
     file: Arc<File>,
     path: String,
     len: u64,
+    /// What the file may have grown to by an append that has not ended well.
+    most: u64,
+}
+
+impl LocalLogWriter {
+    /// An append begins: whatever becomes of it, the file holds no more than this.
+    fn begin(&mut self, bytes: usize) -> u64 {
+        self.most = self.len + bytes as u64;
+        self.most
+    }
+
+    /// An append has failed: of its bytes at least the last is not there.
+    fn cut_short(&mut self) {
+        self.most = self.most.saturating_sub(1).max(self.len);
+    }
 }
 
 #[async_trait]
 impl LogWriter for LocalLogWriter {
     async fn append(&mut self, data: Bytes) -> Result<()> {
         let file = self.file.clone();
-        let len = data.len() as u64;
-        blocking(move || (&*file).write_all(&data)).await.map_err(|error| Error::io(&self.path, "append", error))?;
-        self.len += len;
+        let len = self.begin(data.len());
+        if let Err(error) = blocking(move || (&*file).write_all(&data)).await {
+            self.cut_short();
+            return Err(Error::io(&self.path, "append", error));
+        }
+        self.len = len;
         Ok(())
     }
 
@@ -222,7 +240,7 @@ impl LogWriter for LocalLogWriter {
     /// One visit to another thread instead of three.
     async fn commit(&mut self, data: Bytes, _: &dyn Filesystem, next: &str) -> Result<bool> {
         check_key(next)?;
-        let (file, next, len) = (self.file.clone(), self.root.join(next), data.len() as u64);
+        let (file, next, len) = (self.file.clone(), self.root.join(next), self.begin(data.len()));
         let done = blocking(move || {
             (&*file).write_all(&data).map_err(|error| ("append", error))?;
             sync_bytes(&file).map_err(|error| ("sync", error))?;
@@ -233,13 +251,26 @@ impl LogWriter for LocalLogWriter {
             }
         })
         .await;
-        let taken = done.map_err(|(what, error)| Error::io(&self.path, what, error))?;
-        self.len += len;
-        Ok(taken)
+        match done {
+            Ok(taken) => {
+                self.len = len;
+                Ok(taken)
+            }
+            Err((what, error)) => {
+                if what == "append" {
+                    self.cut_short();
+                }
+                Err(Error::io(&self.path, what, error))
+            }
+        }
     }
 
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn holds_at_most(&self) -> u64 {
+        self.most
     }
 }
 
@@ -596,6 +627,7 @@ impl Filesystem for LocalFilesystem {
                 file: Arc::new(file),
                 path: path.to_owned(),
                 len: 0,
+                most: 0,
             }))),
             Err(error) if io::Error::kind(&error) == io::ErrorKind::AlreadyExists => Ok(LogOutcome::Exists),
             Err(error) => Err(Error::io(path, "create the log", error)),

@@ -149,6 +149,10 @@ impl LogWriter for MemoryLogWriter {
     fn len(&self) -> u64 {
         self.len
     }
+
+    fn holds_at_most(&self) -> u64 {
+        self.len
+    }
 }
 
 #[derive(Debug)]

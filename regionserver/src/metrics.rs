@@ -218,6 +218,11 @@ impl RegionServer {
         all.counter("ferrobase_log_syncs", "Groups of writes made durable, each by one sync", done.syncs);
         all.counter("ferrobase_log_bytes", "Bytes of writes made durable", done.bytes);
         all.counter("ferrobase_log_failures", "Groups of writes that could not be made durable", done.failures);
+        all.counter(
+            "ferrobase_log_looks",
+            "Looks at the log's storage for reads, whether another process has taken over",
+            done.looks,
+        );
         all.gauge("ferrobase_log_segments", "Segments of the log that still count", log.segments() as u64);
         let cache = &self.ctx.region.cache;
         let (hits, misses) = cache.hits_and_misses();

@@ -10,9 +10,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use runtime::clock::{Clock, within};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Result, StorageError};
+
+/// Part of the limit that replays may hold while they read.
+const REPLAY_PART: u64 = 4;
+/// Part of the limit that one read of a replay may take, and its bounds.
+const REPLAY_READ_PART: u64 = 64;
+const REPLAY_READ_BYTES: (u64, u64) = (4 << 10, 8 << 20);
+/// Part of the limit below which a region is not worth a flush amid its replay.
+const REPLAY_FLUSH_PART: u64 = 256;
 
 #[derive(Debug)]
 struct Shared {
@@ -20,6 +28,9 @@ struct Shared {
     limit: u64,
     freed: Notify,
     pressed: Notify,
+    /// KiB that replays may hold beside memtables.
+    replays: Arc<Semaphore>,
+    replays_kib: u32,
 }
 
 /// A memory budget; clones share it.
@@ -77,8 +88,31 @@ impl Shared {
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Budget {
-        let shared = Shared { used: Mutex::new(0), limit, freed: Notify::new(), pressed: Notify::new() };
-        Budget(Arc::new(shared))
+        let replays_kib = u32::try_from((limit / REPLAY_PART) >> 10).unwrap_or(u32::MAX).max(1);
+        Budget(Arc::new(Shared {
+            used: Mutex::new(0),
+            limit,
+            freed: Notify::new(),
+            pressed: Notify::new(),
+            replays: Arc::new(Semaphore::new(replays_kib as usize)),
+            replays_kib,
+        }))
+    }
+
+    /// Bytes of a log that one read of a replay takes at most, unless one group is longer.
+    pub(crate) fn replay_read_bytes(&self) -> u64 {
+        (self.0.limit / REPLAY_READ_PART).clamp(REPLAY_READ_BYTES.0, REPLAY_READ_BYTES.1)
+    }
+
+    /// Memtable bytes below which a replay does not flush on its way.
+    pub(crate) fn replay_flush_bytes(&self) -> u64 {
+        self.0.limit / REPLAY_FLUSH_PART
+    }
+
+    /// Waits for room for bytes that a replay reads; kept until they are in memtables. One that is larger than all room there is takes it all.
+    pub(crate) async fn replay_room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, self.0.replays_kib);
+        self.0.replays.clone().acquire_many_owned(kib).await.expect("never closed")
     }
 
     /// The memtables' share of the memory that a process was given: 40 %.
@@ -221,5 +255,18 @@ mod tests {
         budget.pressed().await;
         drop((held, more));
         assert!(!budget.is_pressed());
+    }
+
+    #[tokio::test]
+    async fn replays_wait_for_room() {
+        let budget = Budget::new(64 << 10); // room for 16 KiB
+        let first = budget.replay_room(12 << 10).await;
+        let waiting = budget.replay_room(8 << 10);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        drop(first);
+        let second = waiting.await;
+        drop(second);
+        drop(budget.replay_room(1 << 30).await);
     }
 }

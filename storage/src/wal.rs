@@ -12,18 +12,21 @@
 //! Not here: what a region does with its entries.
 
 mod format;
+mod guard;
 mod piece;
 mod piece_reader;
 mod piece_writer;
 mod reader;
 mod roots;
+pub mod survey;
 mod writer;
 
-pub use format::{Entry, Range, StreamIndex};
+pub use format::{Entry, Range, RegionRanges, StreamIndex};
 use piece::Kind;
 pub use reader::{Ended, fence, look, replay};
-pub(crate) use reader::{State, is_fence, release, state};
+pub(crate) use reader::{State, Stretch, is_fence, release, state};
 pub use roots::FindRoot;
+pub(crate) use writer::EndedElsewhere;
 pub use writer::{Log, LogCounters, LogSettings, Ticket};
 
 /// Names a stream in a cluster.

@@ -107,7 +107,8 @@ async fn start_log_on(root: u32, fs: &Arc<dyn Filesystem>, life: u64, patience_m
     let (segment_bytes, sync_timeout_ms) = if fs.appends() { (300, 30_000) } else { (64 << 20, patience_ms) };
     let segment_pieces = if life.is_multiple_of(2) { 2 } else { 100 };
     let settings =
-        LogSettings { segment_bytes, sync_timeout_ms, linger_ms: 0, segment_pieces, ..LogSettings::default() };
+        // Without a lease each read looks, and no opening waits.
+        LogSettings { segment_bytes, sync_timeout_ms, linger_ms: 0, segment_pieces, read_lease_ms: 0, ..LogSettings::default() };
     Log::create_on(fs.clone(), Runtime::system(), settings, StreamId { root, stream: life }).await
 }
 
@@ -117,11 +118,21 @@ async fn open_as(
     epoch: u64,
     table: Arc<TableDescriptor>,
 ) -> storage::Result<Arc<Region>> {
+    open_within(fs, log, epoch, table, Budget::new(1 << 20)).await
+}
+
+async fn open_within(
+    fs: &Arc<dyn Filesystem>,
+    log: Log,
+    epoch: u64,
+    table: Arc<TableDescriptor>,
+    budget: Budget,
+) -> storage::Result<Arc<Region>> {
     let ctx = RegionContext {
         runtime: Runtime::system(),
         fs: fs.clone(),
         log,
-        budget: Budget::new(1 << 20),
+        budget,
         cache: Arc::new(BlockCache::new(1 << 20)),
         settings: RegionSettings::default(),
     };
@@ -593,4 +604,164 @@ async fn data_and_logs_on_different_roots() {
     let at_home = start_log_on(2, &logs[1], 10, 30_000).await.expect("log");
     at_home.know_root(1, logs[0].clone());
     known.verify(&open_as(&data, at_home, 11, table()).await.expect("open"), "all roots are known").await;
+}
+
+async fn needs(fs: &Arc<dyn Filesystem>) -> Vec<StreamId> {
+    let path = storage::manifest::path("tid", &info().encoded_name());
+    let value = fs.register_read(&path).await.expect("read").expect("a manifest");
+    storage::manifest::Manifest::decode(&value, &path).expect("sound").needs
+}
+
+/// An opening fails behind its claim, at any step: the region is closed again with its old needs. Another process opens it and finds
+/// everything, and does not have to end the log of the first, which serves other regions.
+#[tokio::test]
+async fn an_opening_that_fails_gives_the_region_back() {
+    for root in ROOTS {
+        for effect in [Effect::Before, Effect::Torn, Effect::After] {
+            for after in 0.. {
+                let machine = FaultyFilesystem::over(root());
+                let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+                let mut known = Known::default();
+                let region =
+                    open_as(&fs, start_log(&fs, 1, 30_000).await.expect("log"), 2, table()).await.expect("open");
+                for (number, action) in [Put(0), Increment, Flush, Increment, Put(1)].into_iter().enumerate() {
+                    act(&fs, &region, action, number, &mut known).await;
+                }
+                drop(region);
+                let log = start_log(&fs, 2, 30_000).await.expect("log");
+                machine.count_reads();
+                machine.plan(Fault { step: machine.steps() + after, effect, stop: false });
+                let at = format!("{effect:?} {after} steps on");
+                let planned = machine.steps() + after;
+                let opened = open_as(&fs, log.clone(), 3, table()).await;
+                if machine.steps() <= planned {
+                    assert!(after > 5, "an opening takes some steps");
+                    break;
+                }
+                if opened.is_ok() {
+                    continue; // a lost answer of a swap is found out
+                }
+                machine.plan_all(Vec::new());
+                assert_eq!(needs(&fs).await, [StreamId { root: 0, stream: 1 }], "{at}");
+                let region = open_as(&fs, start_log(&fs, 3, 30_000).await.expect("log"), 4, table()).await.expect(&at);
+                known.verify(&region, &at).await;
+                known.retry(&region, &at).await;
+                let cell = Cell::put(b"r", b"f", b"q", 1, b"v").expect("cell");
+                let ticket =
+                    log.submit(&Bytes::from_static(b"other"), model::SeqNo(1), 0, None, &[cell]).expect("submit");
+                ticket.durable().await.unwrap_or_else(|error| panic!("{at}: the first process was ended: {error}"));
+            }
+        }
+    }
+}
+
+/// Unflushed edits for which there is no room: they are flushed on the way, and a death anywhere there loses nothing.
+#[tokio::test]
+async fn a_replay_flushes_on_its_way_and_may_die_there() {
+    const WRITES: usize = 600;
+    const ROOM: u64 = 256 << 10;
+    for root in ROOTS {
+        let check = async |region: &Arc<Region>, at: &str| {
+            for number in 0..WRITES {
+                let cells = region.get(&Get::new(format!("row{number:04}"))).await.expect("get");
+                assert!(cells.len() == 1 && cells[0].value() == [number as u8; 1000], "{at}: row {number}: {cells:?}");
+            }
+        };
+        for stop in (0..).step_by(3) {
+            let machine = FaultyFilesystem::over(root());
+            let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+            let settings =
+                LogSettings { linger_ms: 0, segment_bytes: 128 << 10, read_lease_ms: 0, ..LogSettings::default() };
+            let log = Log::create(fs.clone(), Runtime::system(), settings, 1).await.expect("log");
+            let region = open_within(&fs, log, 2, table(), Budget::new(16 << 20)).await.expect("open");
+            let mutations = (0..WRITES).map(|number| {
+                let row = format!("row{number:04}");
+                let mut mutation = Mutation::new(MutationKind::Put, row.clone());
+                mutation.cells = vec![Cell::put(row.as_bytes(), b"f", b"q", 1, &[number as u8; 1000]).expect("cell")];
+                mutation
+            });
+            for told in region.batch(mutations.collect()).await {
+                told.expect("acknowledged");
+            }
+            drop(region);
+            let log = start_log(&fs, 2, 100).await.expect("log");
+            machine.plan(Fault { step: machine.steps() + stop, effect: Effect::After, stop: true });
+            let budget = Budget::new(ROOM);
+            let opened = open_within(&fs, log, 3, table(), budget.clone()).await;
+            let at = format!("stopped {stop} steps on");
+            if let Ok(region) = &opened {
+                assert!(region.files(b"f").len() > 1, "{at}: {:?}", region.files(b"f"));
+                assert!(region.memtable_bytes() < ROOM && budget.used() == region.memtable_bytes(), "{at}");
+                check(region, &at).await;
+            }
+            let is_over = opened.is_ok();
+            drop(opened);
+            machine.stop();
+            let fs: Arc<dyn Filesystem> = Arc::new(machine.root());
+            let region = open_as(&fs, start_log(&fs, 3, 30_000).await.expect("log"), 4, table()).await.expect(&at);
+            check(&region, &at).await;
+            if is_over {
+                break;
+            }
+        }
+    }
+}
+
+/// A process that was replaced shows nothing of what it knew, even if it has nothing to write.
+#[tokio::test]
+async fn a_replaced_process_answers_no_read() {
+    for lease_ms in [0, 300] {
+        let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::without_appends());
+        let start = async |life| {
+            let settings = LogSettings { read_lease_ms: lease_ms, linger_ms: 0, ..LogSettings::default() };
+            Log::create(fs.clone(), Runtime::system(), settings, life).await.expect("log")
+        };
+        let (old_log, mut known) = (start(1).await, Known::default());
+        let old = open_as(&fs, old_log.clone(), 2, table()).await.expect("open");
+        act(&fs, &old, Put(0), 0, &mut known).await;
+        for _ in 0..100 {
+            known.verify(&old, "alone").await;
+        }
+        let looks = old_log.counters().looks;
+        if lease_ms == 0 {
+            assert!(looks >= 100, "{looks} looks: each read has its own");
+        }
+        let mut scanner = old.scanner(&model::query::Scan::default()).await.expect("scanner");
+        let new = open_as(&fs, start(2).await, 3, table()).await.expect("open elsewhere");
+        act(&fs, &new, Put(0), 1, &mut known).await;
+        let fenced = |error: storage::StorageError| assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+        assert!(!old_log.is_fenced(), "nobody has told it");
+        fenced(scanner.next(&storage::read::Limits::rows(9), &mut Vec::new()).await.expect_err("a scan"));
+        fenced(old.get(&Get::new(ROWS[0])).await.expect_err("a get"));
+        assert!(old_log.is_fenced());
+        known.verify(&new, "replaced").await;
+    }
+}
+
+/// The same for a condition that does not hold and for a repeated increment: both are reads.
+#[tokio::test]
+async fn a_replaced_process_answers_no_write_that_comes_to_a_read() {
+    for repeated in [false, true] {
+        let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::without_appends());
+        let old = open_as(&fs, start_log(&fs, 1, 30_000).await.expect("log"), 2, table()).await.expect("open");
+        let (add, nonce) = increment(1);
+        old.mutate(vec![add.clone()], Some(nonce)).await.expect("done");
+        let new = open_as(&fs, start_log(&fs, 2, 30_000).await.expect("log"), 3, table()).await.expect("elsewhere");
+        let refused = if repeated {
+            old.mutate(vec![add], Some(nonce)).await
+        } else {
+            let comparator = model::filter::Comparator::Binary(Bytes::from_static(b"other"));
+            let condition = model::mutation::Condition::Column {
+                family: Bytes::from_static(b"f"),
+                qualifier: Bytes::from_static(b"n"),
+                op: model::filter::CompareOp::Equal,
+                comparator,
+                time_range: model::query::TimeRange::ALL,
+            };
+            let check = model::mutation::CheckAndMutate { row: COUNTER.into(), condition, mutations: vec![add] };
+            old.check_and_mutate(check, None).await
+        };
+        assert_eq!(refused.expect_err("replaced").kind(), ErrorKind::Fenced, "repeated: {repeated}");
+        drop(new);
+    }
 }

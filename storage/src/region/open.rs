@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use filesystem::{Cause, Filesystem};
+use futures::TryStreamExt;
 use model::region::RegionInfo;
 use model::schema::TableDescriptor;
 use model::{CellOrder, SeqNo};
@@ -23,6 +24,7 @@ use crate::memtable::Memtable;
 use crate::mvcc::Mvcc;
 use crate::nonce::{self, NonceWindow};
 use crate::row_lock::RowLocks;
+use crate::wal::{EndedElsewhere, Stretch};
 
 /// Path of a store file.
 pub(super) fn file_path(info: &RegionInfo, family: &[u8], name: &str) -> String {
@@ -99,7 +101,7 @@ impl Region {
             return Err(filesystem::Error::new(filesystem::ErrorKind::NotFound, &path, "region has no manifest").into());
         };
         let log_name = Bytes::from(crate::manifest::log_name(table_id, &encoded));
-        let (mut ended, mut unneeded) = (Vec::new(), Vec::new());
+        let (mut ended, mut unneeded, mut others) = (Vec::new(), Vec::new(), Vec::new());
         // What all families have in files need not be replayed, and collection may delete it at any moment.
         let covered = manifest.manifest().families.values().map(|family| family.flushed).min().unwrap_or(SeqNo::MAX);
         for stream in manifest.manifest().needs.clone() {
@@ -113,6 +115,7 @@ impl Region {
                 return Err(StorageError::Fenced(format!("region {info} was opened and not closed here, it")));
             }
             let found = ctx.log.end_other(stream, &ctx.fs).await?;
+            others.push(found.clone());
             let ranges = found.ended.index.as_ref().and_then(|index| index.regions.get(&log_name));
             if ranges.is_some_and(|ranges| ranges.max > covered) {
                 ended.push(found);
@@ -122,31 +125,71 @@ impl Region {
         }
         manifest.claim(epoch, ctx.log.id(), &unneeded).await?;
 
-        let order = info.cell_order();
-        let mut last = manifest.manifest().seq_floor;
-        let (mut stores, mut readers) = (BTreeMap::new(), BTreeMap::new());
+        let limits = Limits::default();
+        limits.set(&descriptor, &ctx.settings);
+        let window = Duration::from_millis(ctx.settings.nonce_window_ms);
+        let mut region = Region {
+            nonces: NonceWindow::new(ctx.runtime.clock.clone(), window),
+            charge: Mutex::new(ctx.budget.empty()),
+            order: info.cell_order(),
+            ctx,
+            info,
+            log_name,
+            epoch,
+            descriptor: RwLock::new(descriptor),
+            mvcc: Mvcc::new(SeqNo::ZERO),
+            row_locks: RowLocks::default(),
+            updates: Arc::default(),
+            submit: Mutex::new(()),
+            version: RwLock::default(),
+            ledger: tokio::sync::Mutex::new(Ledger::new(manifest)),
+            loading: tokio::sync::Mutex::new(()),
+            flushing: tokio::sync::Mutex::new(()),
+            flushed: Notify::new(),
+            compacting: Mutex::default(),
+            compactions: tokio::sync::RwLock::new(()),
+            limits,
+            readers: Mutex::default(),
+            closing: AtomicBool::new(false),
+            counters: super::counters::Counters::default(),
+        };
+        if let Err(error) = region.recover(&ended).await {
+            region.give_back().await;
+            return Err(error);
+        }
+        let region = Arc::new(region);
+        if let Err(error) = region.finish_loads().await {
+            region.give_back().await;
+            return Err(error);
+        }
+        for other in &others {
+            region.ctx.log.outlast(other).await;
+        }
+        Ok(region)
+    }
+
+    /// Opens the files and replays, before anybody else has the region.
+    async fn recover(&mut self, ended: &[Arc<EndedElsewhere>]) -> Result<()> {
+        let descriptor = self.descriptor();
+        let manifest = self.ledger.get_mut().manifest.manifest().clone();
+        let mut last = manifest.seq_floor;
+        let mut stores = BTreeMap::new();
         for family in descriptor.families.keys() {
-            let state = manifest.manifest().families.get(family).cloned().unwrap_or_default();
+            let state = manifest.families.get(family).cloned().unwrap_or_default();
             let mut files = Vec::new();
             for entry in state.files {
-                let path = file_path(&info, family, &entry.name);
-                let reader = HFileReader::open(&ctx.fs, &path, entry.size, ctx.cache.clone()).await?;
-                check_file(&entry, &reader, order)?;
+                let path = file_path(&self.info, family, &entry.name);
+                let reader = HFileReader::open(&self.ctx.fs, &path, entry.size, self.ctx.cache.clone()).await?;
+                check_file(&entry, &reader, self.order)?;
                 last = last.max(entry.max_seq);
                 let reader = Arc::new(if entry.loaded_ms == 0 { reader } else { reader.loaded_as(entry.max_seq) });
-                readers.insert(path, Arc::downgrade(&reader));
+                self.readers.get_mut().insert(path, Arc::downgrade(&reader));
                 files.push(Arc::new(StoreFile { entry, reader }));
             }
             last = last.max(state.flushed);
-            stores.insert(
-                family.clone(),
-                StoreVersion { active: Arc::new(Memtable::new(order)), frozen: Vec::new(), files },
-            );
+            let active = Arc::new(Memtable::new(self.order));
+            stores.insert(family.clone(), StoreVersion { active, frozen: Vec::new(), files });
         }
-        let nonces = NonceWindow::new(ctx.runtime.clock.clone(), Duration::from_millis(ctx.settings.nonce_window_ms));
-        // The log may hold cells of a family's earlier life: one that the manifest does not know starts empty.
-        let flushed =
-            |family: &[u8]| manifest.manifest().families.get(family).map_or(SeqNo::MAX, |state| state.flushed);
         // Files tell the nonces of what is flushed, the log those of the rest: an entry that a flush passed over was
         // never applied.
         let mut files: Vec<&Arc<StoreFile>> =
@@ -155,62 +198,69 @@ impl Region {
         for file in files {
             if let Some(block) = file.reader.meta_block(nonce::META_NAME).await? {
                 for known in nonce::decode(&block, file.reader.name())? {
-                    nonces.remember(known);
+                    self.nonces.remember(known);
                 }
             }
         }
-        let mut replayed = 0;
-        for stream in &ended {
-            for entry in ctx.log.replay(stream, &log_name).await? {
-                last = last.max(entry.seqno);
-                let mut applied = false;
-                for cell in entry.cells {
-                    if let Some(store) = stores.get(cell.family())
-                        && entry.seqno > flushed(cell.family())
-                    {
-                        replayed += store.active.insert(cell);
-                        applied = true;
+        *self.version.get_mut() = Arc::new(stores);
+        let last = self.replay(&manifest, ended, last).await?;
+        if !manifest.families.keys().eq(descriptor.families.keys()) {
+            let change = |manifest: &mut Manifest| set_families(manifest, &descriptor, last);
+            self.ledger.get_mut().manifest.commit(change).await?;
+        }
+        self.mvcc = Mvcc::new(last);
+        Ok(())
+    }
+
+    /// Brings what the logs hold into the memtables; flushes on the way if there is no room for it. Answers the last seqno, or `floor`.
+    async fn replay(&mut self, manifest: &Manifest, ended: &[Arc<EndedElsewhere>], floor: SeqNo) -> Result<SeqNo> {
+        // The log may hold cells of a family's earlier life: one that the manifest does not know starts empty.
+        let flushed = |family: &[u8]| manifest.families.get(family).map_or(SeqNo::MAX, |state| state.flushed);
+        let (budget, log_name) = (self.ctx.budget.clone(), self.log_name.clone());
+        // Streams are needed in the order in which they were written.
+        let mut last = SeqNo::ZERO;
+        for stream in ended {
+            let mut stretches = std::pin::pin!(stream.replay(&log_name, last, &budget));
+            while let Some(Stretch { entries, room }) = stretches.try_next().await? {
+                let stores = self.version.get_mut().clone();
+                let mut bytes = 0;
+                for entry in entries {
+                    last = entry.seqno;
+                    let mut applied = false;
+                    for cell in entry.cells {
+                        if let Some(store) = stores.get(cell.family())
+                            && entry.seqno > flushed(cell.family())
+                        {
+                            bytes += store.active.insert(cell);
+                            applied = true;
+                        }
+                    }
+                    if let Some(nonce) = entry.nonce.filter(|_| applied) {
+                        self.nonces.remember(nonce);
                     }
                 }
-                if let Some(nonce) = entry.nonce.filter(|_| applied) {
-                    nonces.remember(nonce);
+                drop((stores, room));
+                self.charge.get_mut().absorb(budget.take_anyway(bytes));
+                if budget.is_pressed() && self.charge.get_mut().bytes() > budget.replay_flush_bytes() {
+                    self.mvcc = Mvcc::new(floor.max(last));
+                    self.flush_replayed(last).await?;
                 }
             }
         }
-        let known = manifest.manifest().families.keys();
-        if !known.eq(descriptor.families.keys()) {
-            manifest.commit(|manifest| set_families(manifest, &descriptor, last)).await?;
+        Ok(floor.max(last))
+    }
+
+    /// The opening has failed behind its claim: nothing was logged under it, so the region is closed again with its old needs, and
+    /// anybody may claim it without ending this process's log.
+    async fn give_back(&self) {
+        let stream = self.ctx.log.id();
+        if self.ctx.log.is_fenced() || self.ctx.log.holds(&self.log_name) {
+            return;
         }
-        let charge = Mutex::new(ctx.budget.take_anyway(replayed));
-        let limits = Limits::default();
-        limits.set(&descriptor, &ctx.settings);
-        let region = Arc::new(Region {
-            nonces,
-            charge,
-            ctx,
-            info,
-            log_name,
-            epoch,
-            order,
-            descriptor: RwLock::new(descriptor),
-            mvcc: Mvcc::new(last),
-            row_locks: RowLocks::default(),
-            updates: Arc::default(),
-            submit: Mutex::new(()),
-            version: RwLock::new(Arc::new(stores)),
-            ledger: tokio::sync::Mutex::new(Ledger::new(manifest)),
-            loading: tokio::sync::Mutex::new(()),
-            flushing: tokio::sync::Mutex::new(()),
-            flushed: Notify::new(),
-            compacting: Mutex::default(),
-            compactions: tokio::sync::RwLock::new(()),
-            limits,
-            readers: Mutex::new(readers),
-            closing: AtomicBool::new(false),
-            counters: super::counters::Counters::default(),
-        });
-        region.finish_loads().await?;
-        Ok(region)
+        let without = |manifest: &mut Manifest| manifest.needs.retain(|need| *need != stream);
+        if let Err(error) = self.publish(without, |_| {}).await {
+            tracing::warn!(region = %self.info, %error, "a region whose opening failed stays claimed by this process");
+        }
     }
 
     /// Takes a changed descriptor: new families start empty, families that are gone are no longer served or listed.

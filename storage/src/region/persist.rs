@@ -63,19 +63,14 @@ impl Region {
         self.settle(&mut *self.ledger.lock().await).await?;
         let (last, mut charge) = {
             let _updates = self.updates.write().await;
-            let mut current = self.version.write();
-            let mut version = (**current).clone();
-            for store in version.values_mut().filter(|store| !store.active.is_empty()) {
-                let fresh = Arc::new(crate::memtable::Memtable::new(self.order));
-                store.frozen.insert(0, std::mem::replace(&mut store.active, fresh));
-            }
-            *current = Arc::new(version);
-            let charge = std::mem::replace(&mut *self.charge.lock(), self.ctx.budget.empty());
-            (self.mvcc.last(), FlushCharge { region: self, charge: Some(charge) })
+            (self.mvcc.last(), self.freeze())
         };
         let version = self.version.read().clone();
         let flushed = version.values().any(|store| !store.frozen.is_empty());
-        if flushed && let Err(error) = self.flush_frozen(version, last).await {
+        let stream = self.ctx.log.id();
+        // Older streams hold nothing above what is flushed now.
+        let needs = |manifest: &mut Manifest| manifest.needs.retain(|need| *need == stream);
+        if flushed && let Err(error) = self.flush_frozen(version, last, needs).await {
             // Files that surely are not listed only take room.
             self.delete_unread().await;
             return Err(error);
@@ -93,8 +88,33 @@ impl Region {
         Ok(flushed)
     }
 
-    /// Writes what is frozen; everything up to `last` is in it or in files.
-    async fn flush_frozen(&self, version: Arc<Version>, last: SeqNo) -> Result<()> {
+    /// Puts fresh memtables in the place of those that hold something. Nobody writes meanwhile.
+    fn freeze(&self) -> FlushCharge<'_> {
+        let mut current = self.version.write();
+        let mut version = (**current).clone();
+        for store in version.values_mut().filter(|store| !store.active.is_empty()) {
+            let fresh = Arc::new(crate::memtable::Memtable::new(self.order));
+            store.frozen.insert(0, std::mem::replace(&mut store.active, fresh));
+        }
+        *current = Arc::new(version);
+        let charge = std::mem::replace(&mut *self.charge.lock(), self.ctx.budget.empty());
+        FlushCharge { region: self, charge: Some(charge) }
+    }
+
+    /// Writes what was replayed so far, up to `last`. The streams are needed on, for what stands behind it.
+    pub(super) async fn flush_replayed(&self, last: SeqNo) -> Result<()> {
+        let mut charge = self.freeze();
+        let version = self.version.read().clone();
+        if let Err(error) = self.flush_frozen(version, last, |_| {}).await {
+            self.delete_unread().await;
+            return Err(error);
+        }
+        drop(charge.charge.take());
+        Ok(())
+    }
+
+    /// Writes what is frozen; everything up to `last` is in it or in files. `needs` lets streams go that are not needed any more.
+    async fn flush_frozen(&self, version: Arc<Version>, last: SeqNo, needs: impl FnOnce(&mut Manifest)) -> Result<()> {
         let descriptor = self.descriptor();
         let mut made: Vec<(Bytes, Option<Arc<StoreFile>>)> = Vec::new();
         for (name, store) in version.iter().filter(|(_, store)| !store.frozen.is_empty()) {
@@ -114,7 +134,6 @@ impl Region {
         }
         let entries = made.iter().map(|(name, file)| (name.clone(), file.as_ref().map(|file| file.entry.clone())));
         let entries: Vec<(Bytes, Option<FileEntry>)> = entries.collect();
-        let stream = self.ctx.log.id();
         let commit = |manifest: &mut Manifest| {
             for (name, entry) in entries {
                 manifest.families.entry(name).or_default().files.extend(entry);
@@ -123,8 +142,7 @@ impl Region {
                 state.flushed = state.flushed.max(last);
             }
             manifest.seq_floor = manifest.seq_floor.max(last);
-            // Older streams hold nothing above what is flushed now.
-            manifest.needs.retain(|need| *need == stream);
+            needs(manifest);
         };
         let change = move |next: &mut Version| {
             for (name, file) in made {

@@ -77,7 +77,7 @@ impl Region {
 
     pub(super) async fn read_row(self: &Arc<Self>, get: &Get) -> Result<Vec<Cell>> {
         let mut rows = Vec::new();
-        self.scan(Query::from(get), None).await?.next(&Limits::rows(1), &mut rows).await?;
+        self.scan(Query::from(get), None).await?.read(&Limits::rows(1), &mut rows).await?;
         Ok(rows.pop().map(|row| row.cells).unwrap_or_default())
     }
 

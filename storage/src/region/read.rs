@@ -21,7 +21,17 @@ pub struct RegionScanner {
 
 impl RegionScanner {
     /// Reads on. Dropping the future before it is ready leaves the scanner unusable.
+    ///
+    /// # Errors
+    /// [`model::ErrorKind::Fenced`] if another process may serve the region by now: nothing that was read may be shown.
     pub async fn next(&mut self, limits: &Limits, out: &mut Vec<Row>) -> Result<ScanState> {
+        let state = self.read(limits, out).await?;
+        self.region.ctx.log.guard().await?;
+        Ok(state)
+    }
+
+    /// Reads on for a write, whose acknowledgment proves as much.
+    pub(super) async fn read(&mut self, limits: &Limits, out: &mut Vec<Row>) -> Result<ScanState> {
         self.rows.next(limits, out).await
     }
 

@@ -124,7 +124,8 @@ impl Region {
             }
         };
         match begun {
-            Begun::Over(outcome) => Ok(outcome),
+            // What was found without a write of one's own is a read.
+            Begun::Over(outcome) => self.ctx.log.guard().await.map(|()| outcome),
             Begun::Ready(ready) => Ok(Outcome { done: true, cells: self.commit(ready).await? }),
         }
     }
@@ -228,6 +229,7 @@ impl Region {
         let Ready { _row, attempt, prepared, durability, now_ms, entry } = ready;
         let (nonce, attempt) = attempt.unzip();
         let Some((charge, updates)) = entry else {
+            self.ctx.log.guard().await?;
             if let Some(attempt) = attempt {
                 attempt.done();
             }

@@ -13,6 +13,8 @@ const MAGIC: &[u8; 8] = b"FBWALPCE";
 const VERSION: u32 = 1;
 /// Length of an object's header.
 pub(super) const HEADER_LEN: usize = 8 + 4 + 8 + 8 + 16 + 8 + 8 + 8 + 4 + 4 + 4;
+/// Where the header has the token.
+const TOKEN_AT: usize = 8 + 4 + 8 + 8;
 /// Puts in flight; the number `n` is put only when all up to `n - WINDOW` are confirmed. Part of the format: a reader that
 /// meets a gap looks that far behind it.
 pub(super) const WINDOW: u64 = 8;
@@ -127,6 +129,11 @@ pub(super) fn object(stream: u64, header: Header, parts: &BTreeMap<Bytes, Part>)
 /// Whether these bytes begin like a fence.
 pub(super) fn is_fence(data: &[u8]) -> bool {
     data.starts_with(FENCE_MAGIC)
+}
+
+/// Whether these bytes begin an object that was made with this token.
+pub(super) fn is_of(data: &[u8], token: u128) -> bool {
+    data.starts_with(MAGIC) && data.get(TOKEN_AT..TOKEN_AT + 16) == Some(&token.to_be_bytes()[..])
 }
 
 /// Header of an object, and the length and checksum of its index.

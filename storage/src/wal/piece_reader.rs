@@ -29,21 +29,21 @@ const TAIL_BYTES: u64 = 64 << 20;
 const WHAT: &str = "log piece";
 
 /// An object as a look has found it.
-struct Object {
+pub(super) struct Object {
     header: Header,
-    index: StreamIndex,
+    pub index: StreamIndex,
     /// Its first bytes.
     start: Bytes,
-    len: u64,
+    pub len: u64,
 }
 
-enum Look {
+pub(super) enum Look {
     Absent,
     Fence,
     Data(Object),
 }
 
-async fn look(fs: &Arc<dyn Filesystem>, stream: u64, id: u64) -> Result<Look> {
+pub(super) async fn look(fs: &Arc<dyn Filesystem>, stream: u64, id: u64) -> Result<Look> {
     let path = object_path(stream, id);
     let start = match fs.read_at(&path, 0, LOOK_BYTES).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Look::Absent),

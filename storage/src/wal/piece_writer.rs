@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -59,6 +59,8 @@ struct Flying {
     outcome: watch::Sender<Option<Outcome>>,
     bytes: usize,
     begun: Duration,
+    /// When its put began.
+    put: Duration,
     /// Whether its writers know their outcome.
     told: bool,
     stored: Option<(Bytes, StreamIndex)>,
@@ -69,7 +71,6 @@ type Landed = (u64, Option<(Bytes, StreamIndex)>);
 
 struct Pieces {
     shared: Arc<Shared>,
-    token: u128,
     /// The next number.
     next: u64,
     /// Numbers from the lowest that is not acknowledged to below `next`.
@@ -82,9 +83,8 @@ struct Pieces {
 
 /// Starts committing.
 pub(super) fn start(shared: Arc<Shared>) {
-    let token = shared.runtime.random.next_u128();
     let (flying, puts) = (BTreeMap::new(), FuturesUnordered::new());
-    let pieces = Pieces { shared, token, next: 1, flying, puts, cut: None, sealing: None };
+    let pieces = Pieces { shared, next: 1, flying, puts, cut: None, sealing: None };
     runtime::task::spawn("log committer", pieces.run());
 }
 
@@ -181,10 +181,14 @@ impl Pieces {
             let number = self.next;
             self.next += 1;
             let Group { bytes, regions, begun, outcome, .. } = group;
-            self.flying.insert(number, Flying { outcome, bytes, begun, told: false, stored: None });
+            self.flying.insert(number, Flying { outcome, bytes, begun, put: now, told: false, stored: None });
             let confirmed = self.flying.keys().next().map_or(0, |first| first - 1);
-            let header =
-                Header { id: piece::id(Kind::Piece, number), token: self.token, confirmed, pieces: (number, number) };
+            let header = Header {
+                id: piece::id(Kind::Piece, number),
+                token: self.shared.token,
+                confirmed,
+                pieces: (number, number),
+            };
             self.puts.push(runtime::task::spawn("log piece", put_piece(self.shared.clone(), header, regions)));
         }
     }
@@ -209,6 +213,8 @@ impl Pieces {
             }
             let (number, flying) = first.remove_entry();
             let Some((data, index)) = flying.stored else { break };
+            self.shared.confirmed.store(number, Release);
+            self.shared.guard.proves(flying.put);
             let since = self.shared.runtime.clock.monotonic();
             let piece = Unsealed { number, since, data, index: Arc::new(index) };
             self.shared.tracker.lock().pieces.push_back(piece);
@@ -289,7 +295,7 @@ impl Pieces {
         }
         let pieces: Vec<Unsealed> = tracker.pieces.iter().cloned().collect();
         drop(tracker);
-        let (shared, token) = (self.shared.clone(), self.token);
+        let (shared, token) = (self.shared.clone(), self.shared.token);
         self.sealing = Some(runtime::task::spawn("log seal", async move {
             seal(&shared, pieces, token).await;
             shared.wake.notify_one();

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use filesystem::{CreateOutcome, Filesystem, PutOutcome, RegisterValue, SwapOutcome, Version};
-use futures::{StreamExt, TryStreamExt};
-use model::SeqNo;
+use futures::{Stream, StreamExt, TryStreamExt};
+use model::{Cell, SeqNo};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::format::{self, Entry, Place, Range, StreamIndex};
 use super::piece::{self, Kind};
 use super::{head_path, object_path, segment_path};
+use crate::budget::Budget;
 use crate::error::{Result, StorageError};
 
 const WHAT: &str = "log segment";
@@ -268,14 +270,14 @@ async fn lost_segment(fs: &Arc<dyn Filesystem>, stream: u64, fence: u64) -> Resu
 }
 
 /// One segment as found: how far it is sound, what it says of earlier ones, what it holds.
-struct Scanned {
+pub(super) struct Scanned {
     number: u64,
-    sound: u64,
-    acknowledged: u64,
-    earlier: Vec<(u64, u64)>,
-    groups: Vec<(Bytes, SeqNo, SeqNo, Range)>,
-    header: bool,
-    damaged_at: Option<u64>,
+    pub sound: u64,
+    pub acknowledged: u64,
+    pub earlier: Vec<(u64, u64)>,
+    pub groups: Vec<(Bytes, SeqNo, SeqNo, Range)>,
+    pub header: bool,
+    pub damaged_at: Option<u64>,
 }
 
 async fn scan(fs: &Arc<dyn Filesystem>, stream: u64, low: u64, fence: u64) -> Result<(Vec<(u64, u64)>, StreamIndex)> {
@@ -360,7 +362,7 @@ async fn read_sealed(fs: &Arc<dyn Filesystem>, stream: u64, number: u64, size: u
     Ok(Some(Scanned { number, sound: size, acknowledged, earlier, groups, header: true, damaged_at: None }))
 }
 
-async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Result<Scanned> {
+pub(super) async fn scan_segment(fs: &Arc<dyn Filesystem>, stream: u64, number: u64) -> Result<Scanned> {
     let path = segment_path(stream, number);
     let mut scanned = Scanned {
         number,
@@ -437,11 +439,35 @@ fn later_acknowledged(data: &[u8], from: usize, stream: u64, segment: u64) -> Op
 }
 
 /// Bytes that one read takes at most, unless one group is longer.
-const READ_BYTES: u64 = 8 << 20;
+pub(super) const READ_BYTES: u64 = 8 << 20;
 /// Reads at a time.
 const READS: usize = 8;
 
-async fn read_run<'a>(fs: &Arc<dyn Filesystem>, stream: u64, run: &'a [Range]) -> Result<(String, &'a [Range], Bytes)> {
+/// Groups that lie behind each other, to be one read.
+pub(super) fn runs(groups: &[Range], most: u64) -> Vec<&[Range]> {
+    let mut runs: Vec<&[Range]> = Vec::new();
+    let mut rest = groups;
+    while let Some(first) = rest.first() {
+        let mut end = first.offset + u64::from(first.len);
+        let follows = |range: &&Range| {
+            let follows = range.segment == first.segment
+                && range.offset == end
+                && end - first.offset + u64::from(range.len) <= most;
+            end += u64::from(range.len);
+            follows
+        };
+        let run = 1 + rest[1..].iter().take_while(follows).count();
+        runs.push(&rest[..run]);
+        rest = &rest[run..];
+    }
+    runs
+}
+
+pub(super) async fn read_run<'a>(
+    fs: &Arc<dyn Filesystem>,
+    stream: u64,
+    run: &'a [Range],
+) -> Result<(String, &'a [Range], Bytes)> {
     let path = object_path(stream, run[0].segment);
     let len: u64 = run.iter().map(|range| u64::from(range.len)).sum();
     match fs.read_at(&path, run[0].offset, usize::try_from(len).unwrap_or(usize::MAX)).await {
@@ -453,30 +479,38 @@ async fn read_run<'a>(fs: &Arc<dyn Filesystem>, stream: u64, run: &'a [Range]) -
     }
 }
 
-/// The entries of a region in an ended stream with `seqno > after`, in order, each once.
-pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], after: SeqNo) -> Result<Vec<Entry>> {
-    let Some(ranges) = ended.index.as_ref().and_then(|index| index.regions.get(region)) else { return Ok(Vec::new()) };
-    if ranges.max <= after {
-        return Ok(Vec::new());
-    }
-    // Groups that lie behind each other are one read.
-    let mut runs: Vec<&[Range]> = Vec::new();
-    let mut rest = &ranges.groups[..];
-    while let Some(first) = rest.first() {
-        let mut end = first.offset + u64::from(first.len);
-        let follows = |range: &&Range| {
-            let follows = range.segment == first.segment && range.offset == end && end - first.offset < READ_BYTES;
-            end += u64::from(range.len);
-            follows
+/// Some of a region's entries, in order.
+pub(crate) struct Stretch {
+    pub entries: Vec<Entry>,
+    /// Kept until they are in memtables.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// The entries of a region in an ended stream with `seqno > after`, in order, each once, a stretch at a time: what is read ahead is bounded
+/// by the budget's room for replays.
+pub(crate) fn stretches<'a>(
+    fs: &'a Arc<dyn Filesystem>,
+    ended: &'a Ended,
+    region: &'a [u8],
+    after: SeqNo,
+    budget: Option<&'a Budget>,
+) -> impl Stream<Item = Result<Stretch>> + Send + 'a {
+    let ranges = ended.index.as_ref().and_then(|index| index.regions.get(region)).filter(|ranges| ranges.max > after);
+    let groups = ranges.map_or(&[][..], |ranges| &ranges.groups);
+    let most = budget.map_or(READ_BYTES, Budget::replay_read_bytes);
+    let reads = runs(groups, most).into_iter().map(move |run| async move {
+        let bytes = run.iter().map(|range| u64::from(range.len)).sum();
+        let room = match budget {
+            Some(budget) => Some(budget.replay_room(bytes).await),
+            None => None,
         };
-        let run = 1 + rest[1..].iter().take_while(follows).count();
-        runs.push(&rest[..run]);
-        rest = &rest[run..];
-    }
-    let reads: Vec<_> = runs.into_iter().map(|run| read_run(fs, ended.stream, run)).collect();
-    let mut reads = futures::stream::iter(reads).buffered(READS);
-    let mut entries = Vec::new();
-    while let Some((path, run, data)) = reads.try_next().await? {
+        read_run(fs, ended.stream, run).await.map(|read| (read, room))
+    });
+    let reads: Vec<_> = reads.collect();
+    let mut last = after;
+    futures::stream::iter(reads).buffered(READS).map(move |read| {
+        let ((path, run, data), room) = read?;
+        let mut entries = Vec::new();
         for range in run {
             let from = ((range.offset - run[0].offset) as usize).min(data.len());
             let place = Place { stream: ended.stream, segment: range.segment, offset: range.offset };
@@ -485,10 +519,39 @@ pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], afte
             format::read_entries(&frame.payload, Some(region), &mut entries)
                 .map_err(|why| StorageError::corrupt(WHAT, &path, range.offset, why))?;
         }
+        // A region's order in the log is that of its seqnos: what does not rise stands there twice.
+        entries.retain(|entry| entry.seqno > after);
+        entries.sort_by_key(|entry| entry.seqno);
+        entries.dedup_by_key(|entry| entry.seqno);
+        entries.retain(|entry| entry.seqno > last);
+        last = entries.last().map_or(last, |entry| entry.seqno);
+        let bytes: usize = entries.iter().flat_map(|entry| &entry.cells).map(|cell| cell.bytes().len()).sum();
+        if bytes < data.len() / 4 * 3 {
+            // Cells hold on to the bytes that they were read with; those of other regions must not stay for their sake.
+            copy_out(&mut entries, bytes);
+        }
+        Ok(Stretch { entries, room })
+    })
+}
+
+/// Gives entries' cells bytes of their own.
+fn copy_out(entries: &mut [Entry], bytes: usize) {
+    let mut out = BytesMut::with_capacity(bytes);
+    entries.iter().flat_map(|entry| &entry.cells).for_each(|cell| out.put_slice(cell.bytes()));
+    let mut out = out.freeze();
+    for cell in entries.iter_mut().flat_map(|entry| &mut entry.cells) {
+        let own = out.split_to(cell.bytes().len());
+        *cell = Cell::from_trusted(own, cell.seqno());
     }
-    entries.retain(|entry| entry.seqno > after);
-    entries.sort_by_key(|entry| entry.seqno);
-    entries.dedup_by_key(|entry| entry.seqno);
+}
+
+/// The entries of a region in an ended stream with `seqno > after`, in order, each once.
+pub async fn replay(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &[u8], after: SeqNo) -> Result<Vec<Entry>> {
+    let mut stretches = std::pin::pin!(stretches(fs, ended, region, after, None));
+    let mut entries = Vec::new();
+    while let Some(stretch) = stretches.try_next().await? {
+        entries.extend(stretch.entries);
+    }
     Ok(entries)
 }
 

@@ -339,3 +339,33 @@ async fn a_stream_that_lost_its_head_is_not_an_empty_one() {
     // Nobody wrote this one, and nobody may begin to.
     assert_eq!(fence(&fs, 9).await.expect("new").index, Some(StreamIndex::default()));
 }
+
+/// Space is missed when a group is synced: all its bytes may lie there, and a death before the next segment lets it appear.
+#[tokio::test]
+async fn a_group_that_may_stand_after_a_full_store_is_told_as_unknown() {
+    let machine = FaultyFilesystem::new();
+    let fs: Arc<dyn Filesystem> = Arc::new(machine.clone());
+    let log = log(&fs, 9, 1 << 20).await;
+    write(&log, "a", 1).await;
+    let failed = async |seqno| {
+        let ticket = log.submit(&region("a"), SeqNo(seqno), 5, None, &[cell(seqno, "a"), cell(seqno, "b")]);
+        ticket.expect("submit").durable().await.expect_err("no space").kind()
+    };
+    machine.set_full_at_sync(true);
+    assert_eq!(failed(3).await, ErrorKind::Unknown);
+    // What comes while it is known to be full has no bytes anywhere.
+    assert_eq!(failed(5).await, ErrorKind::Full);
+    // It does appear, if nothing follows.
+    let found: Vec<_> = replay(&fs, &fence(&fs, 9).await.expect("fence"), b"a", SeqNo(0)).await.expect("replay");
+    assert_eq!(found.iter().map(|entry| entry.seqno.0).collect::<Vec<_>>(), [1, 3]);
+
+    let log = super::tests::log(&fs, 10, 1 << 20).await;
+    machine.set_full_at_sync(false);
+    write(&log, "a", 1).await;
+    machine.set_full(true);
+    let ticket = log.submit(&region("a"), SeqNo(3), 5, None, &[cell(3, "a")]).expect("submit");
+    assert_eq!(ticket.durable().await.expect_err("no space").kind(), ErrorKind::Full, "not a byte was taken");
+    machine.set_full(false);
+    let found = replay(&fs, &fence(&fs, 10).await.expect("fence"), b"a", SeqNo(0)).await.expect("replay");
+    assert_eq!(found.len(), 1);
+}

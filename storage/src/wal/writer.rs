@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use filesystem::{CreateOutcome, Filesystem, LogOutcome, LogWriter, SwapOutcome, Version};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use model::mutation::Nonce;
 use model::{Cell, ErrorKind, SeqNo};
 use parking_lot::Mutex;
@@ -15,12 +15,14 @@ use runtime::Runtime;
 use runtime::clock::within;
 use tokio::sync::{Notify, OnceCell, watch};
 
-use super::format::{self, Place, Range, StreamIndex};
+use super::format::{self, GROUP_HEADER_LEN, Place, Range, StreamIndex};
+use super::guard::Guard;
 use super::piece::{self, Kind};
 use super::piece_writer::{self, Unsealed};
-use super::reader::{Ended, Low, PieceLow, is_fence};
+use super::reader::{Ended, Low, PieceLow, Stretch, is_fence};
 use super::roots::{FindRoot, Roots};
-use super::{Entry, StreamId, head_path, object_path, segment_path};
+use super::{StreamId, head_path, object_path, segment_path};
+use crate::budget::Budget;
 use crate::error::{Result, StorageError};
 
 /// How a log behaves.
@@ -44,6 +46,10 @@ pub struct LogSettings {
     pub segment_pieces: usize,
     /// Age of a piece in milliseconds at which it is sealed with those after it, if they are more than a few.
     pub segment_age_ms: u64,
+    /// Without appends: how long reads are answered, in milliseconds, on the strength of one look at the store that found nobody else's fence. An
+    /// opening behind another process's log waits so long and 1 % more, so it must be the same in all processes. 0: a look for each read, or for those
+    /// that wait together, and no waiting.
+    pub read_lease_ms: u64,
 }
 
 impl Default for LogSettings {
@@ -57,6 +63,7 @@ impl Default for LogSettings {
             piece_bytes_max: 8 << 20,
             segment_pieces: 64,
             segment_age_ms: 60_000,
+            read_lease_ms: 1_000,
         }
     }
 }
@@ -144,7 +151,12 @@ pub(super) struct Shared {
     root: u32,
     pub stream: u64,
     /// Whether the log is made of pieces, because its storage cannot append.
-    pieces: bool,
+    pub pieces: bool,
+    /// Tells this writer's objects from others'.
+    pub token: u128,
+    /// The last piece that is acknowledged.
+    pub confirmed: AtomicU64,
+    pub guard: Guard,
     pub open: Mutex<Open>,
     pub tracker: Mutex<Tracker>,
     pub wake: Notify,
@@ -168,6 +180,22 @@ type Other = Arc<OnceCell<Arc<EndedElsewhere>>>;
 pub(crate) struct EndedElsewhere {
     pub ended: Ended,
     fs: Arc<dyn Filesystem>,
+    /// Whether it is made of pieces.
+    pub pieces: bool,
+    /// When it was known to be ended.
+    pub since: Duration,
+}
+
+impl EndedElsewhere {
+    /// The entries of a region in it, behind `after`, a stretch at a time.
+    pub fn replay<'a>(
+        &'a self,
+        region: &'a [u8],
+        after: SeqNo,
+        budget: &'a Budget,
+    ) -> impl Stream<Item = Result<Stretch>> + Send + 'a {
+        super::reader::stretches(&self.fs, &self.ended, region, after, Some(budget))
+    }
 }
 
 /// Ended streams that are remembered.
@@ -223,6 +251,7 @@ pub(super) struct Counters {
     pub syncs: AtomicU64,
     pub bytes: AtomicU64,
     pub failures: AtomicU64,
+    pub looks: AtomicU64,
 }
 
 /// What a log has done since it was started.
@@ -234,6 +263,8 @@ pub struct LogCounters {
     pub bytes: u64,
     /// Groups that could not be made durable.
     pub failures: u64,
+    /// Looks made for reads, whether another process has taken over.
+    pub looks: u64,
 }
 
 /// The writing end of a stream; clones share it.
@@ -291,8 +322,12 @@ impl Log {
             submitted: HashMap::new(),
             accepting: true,
         };
+        let token = runtime.random.next_u128();
         let shared = Arc::new(Shared {
             fs,
+            token,
+            confirmed: AtomicU64::new(0),
+            guard: Guard::default(),
             runtime,
             settings,
             root,
@@ -377,15 +412,19 @@ impl Log {
                 root => self.0.roots.get(root).await?,
             };
             let ended = super::reader::fence_known(&fs, stream.stream).await?;
-            Ok(Arc::new(EndedElsewhere { ended, fs }))
+            Ok(self.ended_at(fs, ended))
         })
         .await
         .cloned()
     }
 
-    /// The entries of a region in such a stream.
-    pub(crate) async fn replay(&self, of: &EndedElsewhere, region: &[u8]) -> Result<Vec<Entry>> {
-        super::replay(&of.fs, &of.ended, region, SeqNo::ZERO).await
+    fn ended_at(&self, fs: Arc<dyn Filesystem>, ended: Ended) -> Arc<EndedElsewhere> {
+        let (pieces, since) = (!fs.appends(), self.0.runtime.clock.monotonic());
+        Arc::new(EndedElsewhere { ended, fs, pieces, since })
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
     }
 
     /// Hands an entry over. Cheap; meant to be called inside the critical section that took the seqno, so that log order is
@@ -506,7 +545,12 @@ impl Log {
     pub fn counters(&self) -> LogCounters {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         let counters = &self.0.counters;
-        LogCounters { syncs: of(&counters.syncs), bytes: of(&counters.bytes), failures: of(&counters.failures) }
+        LogCounters {
+            syncs: of(&counters.syncs),
+            bytes: of(&counters.bytes),
+            failures: of(&counters.failures),
+            looks: of(&counters.looks),
+        }
     }
 
     /// Regions whose unflushed entries keep the oldest segment, by name in the log: flushing them lets it go. None if there is only
@@ -554,6 +598,14 @@ impl Log {
         }
         self.0.closed.send_replace(true);
         self.0.wake.notify_one();
+    }
+}
+
+/// A group could not be made durable. If it may stand whole, a death before the next segment begins lets it appear.
+fn failed(error: &StorageError, may_stand: bool) -> Outcome {
+    match may_stand {
+        true => Outcome::Failed(ErrorKind::Unknown, format!("{error}; the write may still happen").into()),
+        false => Outcome::Failed(error.kind(), error.to_string().into()),
     }
 }
 
@@ -633,6 +685,8 @@ impl Committer {
             return outcome;
         }
         let mut failure = None;
+        // Whether the group may stand whole at the end of a segment that no later one cuts off yet.
+        let mut may_stand = false;
         for _ in 0..TRIES {
             if self.current.is_none() {
                 match self.start_segment().await {
@@ -640,7 +694,7 @@ impl Committer {
                     Err(StorageError::Fenced(_)) => return Outcome::Fenced,
                     Err(error) => {
                         if self.is_full(&error) {
-                            return Outcome::Failed(ErrorKind::Full, error.to_string().into());
+                            return failed(&error, may_stand);
                         }
                         failure = Some(error);
                         continue;
@@ -657,15 +711,16 @@ impl Committer {
                     let broken = self.current.take().expect("it was just written to");
                     tracing::warn!(segment = broken.number, %error, "log segment given up");
                     self.earlier.push((broken.number, before));
+                    let whole = before + (GROUP_HEADER_LEN + group.payload.len()) as u64;
+                    may_stand = broken.writer.holds_at_most() >= whole;
                     if self.is_full(&error) {
-                        return Outcome::Failed(ErrorKind::Full, error.to_string().into());
+                        return failed(&error, may_stand);
                     }
                     failure = Some(error);
                 }
             }
         }
-        let error = failure.expect("every round fails or returns");
-        Outcome::Failed(error.kind(), error.to_string().into())
+        failed(&failure.expect("every round fails or returns"), may_stand)
     }
 
     /// Notes that no space is left. Every try leaves a segment behind, so that for a while none is made.

@@ -162,14 +162,91 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 pub enum Inspect {
     /// A store file: HBase's, or Ferrobase's own
     Hfile(Hfile),
+    /// A data root: namespaces, tables, regions, families, files, log streams
+    Tree(Tree),
+    /// A region's manifest, or a table's head
+    Manifest(OneThing),
+    /// A region: keys, state, files, and what of it is in the log alone
+    Region(OneThing),
+    /// The log: its streams, the objects of one, or entries
+    Wal(Wal),
+}
+
+/// Where `inspect` looks.
+#[derive(Debug, Args)]
+pub struct Looking {
+    /// The data root, if the target is a name below it; a server may run on it
+    #[arg(long, env = "FERROBASE_DATA", default_value = "./ferrobase-data", value_name = "URL")]
+    pub data: String,
+    /// How roots are reached
+    #[command(flatten)]
+    pub roots: RootFlags,
+}
+
+/// Flags of `inspect tree`.
+#[derive(Debug, Args)]
+pub struct Tree {
+    /// The data root; default that of --data
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Where to look
+    #[command(flatten)]
+    pub looking: Looking,
+}
+
+/// Flags of `inspect manifest` and `inspect region`.
+#[derive(Debug, Args)]
+pub struct OneThing {
+    /// A region's encoded name or its name in META, a table's name (of `manifest`), or the path of its register
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// Where to look
+    #[command(flatten)]
+    pub looking: Looking,
+}
+
+/// Flags of `inspect wal`.
+#[derive(Debug, Args)]
+pub struct Wal {
+    /// A stream's id or path, the path of one of its objects, or a root; default the root of --data
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Print the entries
+    #[arg(short, long, env = "FERROBASE_ENTRIES")]
+    pub entries: bool,
+    /// Print the entries of this region only: its encoded name or its name in META
+    #[arg(long, env = "FERROBASE_REGION", value_name = "NAME")]
+    pub region: Option<String>,
+    /// Print the entries of this row only; \xNN stands for a byte
+    #[arg(long, env = "FERROBASE_ROW")]
+    pub row: Option<String>,
+    /// Print the entries with these sequence numbers only: N, or FIRST..LAST, or one end of it
+    #[arg(long, env = "FERROBASE_SEQNO", value_name = "RANGE", value_parser = seqnos)]
+    pub seqno: Option<(u64, u64)>,
+    /// Where to look
+    #[command(flatten)]
+    pub looking: Looking,
+}
+
+fn seqnos(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str, open: u64| if text.is_empty() { Ok(open) } else { text.parse::<u64>() };
+    let range = match text.split_once("..") {
+        Some((from, to)) if text != ".." => number(from, 0).and_then(|from| Ok((from, number(to, u64::MAX)?))),
+        _ => text.parse().map(|one| (one, one)),
+    };
+    let wanted = || "a number such as 7, or a range such as 7..12, 7.. or ..12 is needed".to_owned();
+    range.ok().filter(|(from, to)| from <= to).ok_or_else(wanted)
 }
 
 /// Flags of `inspect hfile`, with HBase's letters.
 #[derive(Debug, Args)]
 pub struct Hfile {
-    /// The file
+    /// The file: a path, s3://bucket/…/file or hdfs://host:port/…/file
     #[arg(value_name = "TARGET")]
-    pub target: PathBuf,
+    pub target: String,
+    /// How a file elsewhere is reached
+    #[command(flatten)]
+    pub roots: RootFlags,
     /// Print trailer and file info
     #[arg(short)]
     pub meta: bool,
@@ -195,6 +272,8 @@ mod tests {
     fn sizes_are_binary_and_ports_may_be_off() {
         assert_eq!(size("256M"), Ok(256 << 20));
         assert!(size("much").is_err() && optional_port("70000").is_err());
+        assert_eq!((seqnos("7"), seqnos("7..12"), seqnos("..7")), (Ok((7, 7)), Ok((7, 12)), Ok((0, 7))));
+        assert!(seqnos("..").is_err() && seqnos("9..7").is_err() && seqnos("x").is_err());
         assert_eq!((optional_port("off"), optional_port("0")), (Ok(OptionalPort::Off), Ok(OptionalPort::Port(0))));
     }
 }

@@ -1,13 +1,17 @@
-//! Looking into files, read-only.
+//! Looking into files, registers and logs.
+//!
+//! Always true: nothing on a root is created, fenced, deleted or swapped; a server may live beside.
+
+mod cluster;
+mod log;
+mod print;
+mod target;
 
 use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::Arc;
 
-use filesystem::Filesystem;
-use filesystem::local::LocalFilesystem;
-use model::{Cell, CellOrder};
-use runtime::random::SystemRandom;
+use model::{Cell, CellOrder, ErrorKind};
+use runtime::Runtime;
 use serde_json::json;
 use storage::cache::BlockCache;
 use storage::file::reader::HFileReader;
@@ -15,6 +19,7 @@ use storage::source::{CellSource, Progress};
 
 use crate::arguments::{Format, Hfile, Inspect};
 use crate::failure::Failure;
+use crate::shell::binary;
 
 /// Memory for blocks while a file is read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -37,26 +42,18 @@ pub fn version(format: Format) -> Result<(), Failure> {
 
 /// Runs one `inspect`.
 pub async fn run(what: &Inspect, format: Format) -> Result<(), Failure> {
-    let Inspect::Hfile(flags) = what;
-    hfile(flags, format).await
-}
-
-fn printable(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|byte| {
-            if (0x20..0x7f).contains(byte) && *byte != b'\\' {
-                char::from(*byte).to_string()
-            } else {
-                format!("\\x{byte:02X}")
-            }
-        })
-        .collect()
+    match what {
+        Inspect::Hfile(flags) => hfile(flags, format).await,
+        Inspect::Tree(flags) => cluster::tree(flags, format).await,
+        Inspect::Manifest(flags) => cluster::manifest(flags, format).await,
+        Inspect::Region(flags) => cluster::region(flags, format).await,
+        Inspect::Wal(flags) => log::wal(flags, format).await,
+    }
 }
 
 fn print_cell(out: &mut impl Write, cell: &Cell, format: Format) -> std::io::Result<()> {
-    let (row, family, qualifier) = (printable(cell.row()), printable(cell.family()), printable(cell.qualifier()));
-    let (value, kind) = (printable(cell.value()), cell.cell_type().to_string());
+    let (row, family, qualifier) = (binary(cell.row()), binary(cell.family()), binary(cell.qualifier()));
+    let (value, kind) = (binary(cell.value()), cell.cell_type().to_string());
     if format == Format::Table {
         let (ts, seq) = (cell.timestamp(), cell.seqno());
         return writeln!(
@@ -78,16 +75,19 @@ async fn settle(source: &mut impl CellSource, progress: storage::Result<Progress
 }
 
 async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
-    let target = flags.target.canonicalize().map_err(|error| format!("{}: {error}", flags.target.display()))?;
-    let folder = target.parent().unwrap_or(Path::new("/"));
-    let name = target.file_name().and_then(|name| name.to_str()).ok_or("the file's name is not UTF-8")?;
-    let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(folder, Arc::new(SystemRandom))?);
-    let size = fs.size(name).await?.ok_or_else(|| format!("{}: not a file", target.display()))?;
+    let target = &flags.target;
+    let none = |why: String| Failure::usage(format!("TARGET {target}: {why}; the path of a store file is needed"));
+    let (folder, name) = target::folder_and_name(target).ok_or_else(|| none("no file".to_owned()))?;
+    let fs = flags.roots.open_existing("TARGET", folder, &Runtime::system()).await?;
+    let size = match fs.size(name).await {
+        Ok(size) => size.ok_or_else(|| none("there is no such file".to_owned()))?,
+        Err(error) => return Err(target::failed(target, ErrorKind::from(error.kind()), error)),
+    };
     let file = Arc::new(HFileReader::open(&fs, name, size, Arc::new(BlockCache::new(CACHE_BYTES))).await?);
     let mut out = BufWriter::new(std::io::stdout().lock());
     if flags.meta {
         for (key, value) in file.info_entries() {
-            writeln!(out, "{} = {}", printable(key), printable(value))?;
+            writeln!(out, "{} = {}", binary(key), binary(value))?;
         }
     }
     let (mut cells, mut rows, mut key_bytes, mut value_bytes) = (0u64, 0u64, 0u64, 0u64);
@@ -107,7 +107,7 @@ async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
             && let Some(last) = &last
             && CellOrder::User.compare_keys(last.as_ref().key(), cell.as_ref().key()).is_gt()
         {
-            return Err(format!("{}: cell {cell:?} stands behind {last:?}", target.display()).into());
+            return Err(format!("{}: cell {cell:?} stands behind {last:?}", target).into());
         }
         cells += 1;
         rows += u64::from(last.as_ref().is_none_or(|last| last.row() != cell.row()));
@@ -121,9 +121,7 @@ async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
         file.check_extras().await?;
     }
     if flags.row.is_none() && cells != file.entry_count() {
-        return Err(
-            format!("{}: {cells} cells found, the trailer says {}", target.display(), file.entry_count()).into()
-        );
+        return Err(format!("{}: {cells} cells found, the trailer says {}", target, file.entry_count()).into());
     }
     let nothing_asked = !(flags.meta || flags.pairs || flags.check || flags.row.is_some());
     if flags.stats || nothing_asked {

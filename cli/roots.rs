@@ -75,7 +75,7 @@ impl RootFlags {
         self.open_for(Use::Make, flag, url, runtime).await
     }
 
-    /// Opens a root to look into it: nothing is made, but for the folder of a root in HDFS.
+    /// Opens a root to look into it: nothing is made.
     pub async fn open_existing(
         &self,
         flag: &str,
@@ -113,6 +113,9 @@ impl RootFlags {
                 Arc::new(S3Filesystem::open_unchecked(*settings, runtime.clone()).map_err(refused)?)
             }
             Place::Bucket(settings) => Arc::new(S3Filesystem::open(*settings, runtime.clone()).await.map_err(refused)?),
+            Place::Hdfs(settings) if how == Use::Look => {
+                Arc::new(HdfsFilesystem::open_unchecked(*settings, runtime).map_err(refused)?)
+            }
             Place::Hdfs(settings) => Arc::new(HdfsFilesystem::open(*settings, runtime).await.map_err(refused)?),
         })
     }

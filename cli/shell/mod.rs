@@ -39,6 +39,7 @@ use context::{Consent, Context};
 use input::{Lines, Nobody, Piped, Terminal};
 use output::Printer;
 use session::{End, Session};
+pub use show::{binary, from_binary, timestamp};
 
 /// Flags of `shell`.
 #[derive(Debug, clap::Args)]

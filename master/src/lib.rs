@@ -13,7 +13,7 @@
 //! Not here: serving rows (`regionserver`), transports (`protocol`).
 //!
 //! Floors inside this crate: `error`, `refusal` < `catalog`, `head`, `host`, `lock` < `needs`, `tables`, `procedure` < `master` < `regions` < `steps`
-//! < `executor` < `requests`, `start`, `status` < `service`, `check`.
+//! < `executor` < `requests`, `start`, `status` < `service`, `check`, `survey`.
 
 mod catalog;
 mod check;
@@ -32,9 +32,11 @@ mod service;
 mod start;
 mod status;
 mod steps;
+mod survey;
 mod tables;
 
 pub use check::{CheckOptions, Checked, Finding, FindingKind, check};
 pub use error::{MasterError, Result};
 pub use master::{Master, MasterContext};
 pub use needs::needed_log_roots;
+pub use survey::{Survey, SurveyedHead, SurveyedTable, survey, table_head};

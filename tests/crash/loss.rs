@@ -16,6 +16,9 @@ use client::{Connection, Table};
 use ferrobase_s3_fixture::{KEY, Server as Bucket};
 use ferrobase_tests::process::Server;
 use ferrobase_tests::setting;
+use model::mutation::{Mutation, MutationKind};
+use model::query::Get;
+use model::{Cell, LATEST_TIMESTAMP};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -124,19 +127,40 @@ async fn lose_everything(root: &Root, losses: u64) {
     println!("{losses} losses, {acknowledged} puts and {incremented} increments acknowledged: all there, once");
 }
 
-async fn freeze_and_thaw(root: &Root) {
+/// A row that writers leave alone.
+const WATCHED: &str = "watched";
+
+async fn watch(table: &Table, value: &str) {
+    let mut put = Mutation::new(MutationKind::Put, WATCHED);
+    put.cells
+        .push(Cell::put(WATCHED.as_bytes(), b"f", b"watched", LATEST_TIMESTAMP, value.as_bytes()).expect("a cell"));
+    table.mutate(put).await.expect("a put");
+}
+
+/// `guarded`: whether a read of who was passed over is refused, also if it came before the thaw.
+async fn freeze_and_thaw(root: &Root, guarded: bool) {
     let known = Arc::new(Known::default());
     let (beside, other) = (folder(), folder());
     let mut frozen = root.start(beside.path());
     make_table(&frozen).await;
     let writers = load(&known, &frozen, 0, Duration::from_millis(500)).await;
+    let reader = connect(&frozen, Duration::from_secs(60)).await.table(small_table().0.name);
+    watch(&reader, "old").await;
+    reader.get(&Get::new(WATCHED)).await.expect("a get");
     let signal = |server: &Server, signal| {
         // SAFETY: kill(2) touches no memory; the server has not been waited for, so the id is still its.
         assert_eq!(unsafe { libc::kill(server.pid() as libc::pid_t, signal) }, 0);
     };
     signal(&frozen, libc::SIGSTOP);
     silence(&known, writers).await;
+    // They lie in the frozen server's sockets; when it is thawed, its first act may be to answer them.
+    let read = |_| {
+        let reader = reader.clone();
+        tokio::spawn(async move { reader.get(&Get::new(WATCHED)).await })
+    };
+    let reads: Vec<_> = if guarded { (0..8).map(read).collect() } else { Vec::new() };
     let server = root.start(other.path());
+    watch(&table(&server).await, "new").await;
     known.check(&table(&server).await).await;
     let writers = load(&known, &server, 1, Duration::from_millis(500)).await;
     let admin = connect(&server, Duration::from_secs(120)).await.admin();
@@ -145,6 +169,11 @@ async fn freeze_and_thaw(root: &Root) {
     admin.compact(&name, None, true).await.expect("a compaction is asked for");
     signal(&frozen, libc::SIGCONT);
     assert_eq!(frozen.wait(), Some(5), "who was passed over ends:\n{}", frozen.log_text());
+    for read in reads {
+        if let Ok(row) = read.await.expect("a reader does not panic") {
+            assert_eq!(row.value(b"f", b"watched").as_deref(), Some(&b"new"[..]), "a stale read was answered");
+        }
+    }
     silence(&known, writers).await;
     known.check(&table(&server).await).await;
     assert_eq!(server.stop(), Some(0), "a graceful end");
@@ -166,7 +195,7 @@ async fn a_bucket_alone_brings_back_every_acknowledged_write() {
 async fn a_frozen_server_over_a_bucket_is_passed_over_and_does_no_harm() {
     let store = folder();
     let bucket = Bucket::start(store.path()).await.expect("the store starts");
-    freeze_and_thaw(&Root::in_bucket(&bucket)).await;
+    freeze_and_thaw(&Root::in_bucket(&bucket), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,7 +207,7 @@ async fn hdfs_alone_brings_back_every_acknowledged_write_and_a_frozen_server_doe
         environment: Vec::new(),
     };
     lose_everything(&root(), setting("LOSSES", 2)).await;
-    freeze_and_thaw(&root()).await;
+    freeze_and_thaw(&root(), false).await;
     // The data in a bucket, the log in HDFS.
     let store = folder();
     let bucket = Bucket::start(store.path()).await.expect("the store starts");
@@ -189,5 +218,5 @@ async fn hdfs_alone_brings_back_every_acknowledged_write_and_a_frozen_server_doe
         Root { url: data, flags, ..Root::in_bucket(&bucket) }
     };
     lose_everything(&apart(), setting("LOSSES", 2)).await;
-    freeze_and_thaw(&apart()).await;
+    freeze_and_thaw(&apart(), false).await;
 }

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use client::Connection;
 use ferrobase_tests::process::{Server, example};
 use ferrobase_tests::repository;
-use model::schema::TableName;
+use model::mutation::{Mutation, MutationKind};
+use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
+use model::{Cell, LATEST_TIMESTAMP};
 
 /// The budget that the server is given, and what its peak may reach: the budget and 300 MiB.
 const BUDGET_MIB: u64 = 256;
@@ -125,5 +128,50 @@ fn packages_load_and_answer_and_bad_stanzas_are_set_aside() {
     assert_eq!(bad.status.code(), Some(3), "{}", String::from_utf8_lossy(&bad.stderr));
     let rejected = std::fs::read_to_string(folder.path().join("rejected.txt")).expect("a reject file");
     assert!(rejected.contains("small_Packages:5: ") && rejected.contains("Version: 2"), "{rejected}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+/// What a start may reach that replays as much as memtables hold: the budget and 150 MiB.
+const START_PEAK_MIB: u64 = BUDGET_MIB + 150;
+
+/// Writes of all regions lie side by side in the log, so each region's replay reads all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_after_a_kill_replays_within_a_small_budget() {
+    const ROWS: u64 = 60_000;
+    const REGIONS: u64 = 64;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, budget) = (folder.path().join("data"), format!("{BUDGET_MIB}M"));
+    let server = Server::start(&data, &["--memory", &budget]);
+    let connection = Connection::builder(&format!("127.0.0.1:{}", server.port)).open().await.expect("connected");
+    let descriptor = TableDescriptor::new("t".parse().expect("a name")).with_family(FamilyDescriptor::new("f"));
+    let splits: Vec<Bytes> = (1..REGIONS).map(|region| format!("{:05}", region * ROWS / REGIONS).into()).collect();
+    connection.admin().create_table(&descriptor, &splits).await.expect("a table is made");
+    let table = connection.table(descriptor.name.clone());
+    // Neighbours in the log are of different regions.
+    let rows: Vec<u64> = (0..ROWS).map(|number| number * 7919 % ROWS).collect();
+    for rows in rows.chunks(1000) {
+        let put = |row: &u64| {
+            let key = format!("{row:05}");
+            let mut put = Mutation::new(MutationKind::Put, key.clone());
+            let value = [*row as u8; 1000];
+            put.cells.push(Cell::put(key.as_bytes(), b"f", b"q", LATEST_TIMESTAMP, &value).expect("small"));
+            put
+        };
+        for told in table.mutate_all(rows.iter().map(put).collect()).await {
+            told.expect("acknowledged");
+        }
+    }
+    server.kill();
+    let server = Server::start(&data, &["--memory", &budget]);
+    let connection = Connection::builder(&format!("127.0.0.1:{}", server.port)).open().await.expect("connected");
+    let mut rows = connection.table(descriptor.name).scan(model::query::Scan::default());
+    let mut count = 0;
+    while rows.next_row().await.expect("a row").is_some() {
+        count += 1;
+    }
+    assert_eq!(count, ROWS);
+    let peak = peak_mib(server.pid());
+    println!("peak of the start {peak} MiB of {START_PEAK_MIB}");
+    assert!(peak <= START_PEAK_MIB, "peak {peak} MiB with a budget of {BUDGET_MIB} MiB");
     assert_eq!(server.stop(), Some(0));
 }

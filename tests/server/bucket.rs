@@ -1,5 +1,6 @@
 //! A server whose data and log lie in a bucket: what it asks of the store, who else may start, and what wrong settings say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -108,15 +109,17 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
     }
 }
 
-/// A role of its own for the root, named on the command line; its keys end while the server writes.
+/// Data and log below two prefixes, a role for each, named on the command line; their keys end while the server writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_serves_its_prefix_and_its_keys_are_renewed() {
+async fn two_roles_serve_two_prefixes_and_their_keys_are_renewed() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
     bucket.make_bucket("ferrobase").expect("a bucket");
-    let role = "arn:aws:iam::123456789012:role/data";
-    bucket.grant(role, "root/");
+    let roles = ["root", "log"].map(|prefix| (prefix, format!("arn:aws:iam::123456789012:role/{prefix}")));
+    for (prefix, role) in &roles {
+        bucket.grant(role, &format!("{prefix}/"));
+    }
     let without = ["standalone", "--data", DATA, "--port", "0", "--http-port", "off"];
     let output = run(environment(&bucket).to_vec(), folder, &without).await;
     assert!(output.status.code() == Some(2) && said(&output).1.contains("AccessDenied"), "{:?}", said(&output));
@@ -124,8 +127,9 @@ async fn a_role_serves_its_prefix_and_its_keys_are_renewed() {
 
     let variables = environment(&bucket);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let rule = format!("s3://ferrobase=profile:nobody,s3://ferrobase/root=role:{role}");
-    let server = Server::start_over(DATA, &folder.join("one"), &["--s3-credentials", &rule], &variables);
+    let signers = roles.map(|(prefix, role)| format!("s3://ferrobase/{prefix}=role:{role}")).join(",");
+    let flags = ["--wal", "s3://ferrobase/log", "--s3-credentials", &signers];
+    let server = Server::start_over(DATA, &folder.join("one"), &flags, &variables);
     let connect = format!("127.0.0.1:{}", server.port);
     let shell = |script: &str| ferrobase(folder, &["shell", "--connect", &connect, "-c", script]);
     assert!(shell("create 't', 'f'").status.success());
@@ -135,9 +139,15 @@ async fn a_role_serves_its_prefix_and_its_keys_are_renewed() {
         assert!(wrote.status.success(), "{:?}", said(&wrote));
     }
     assert_eq!(server.stop(), Some(0), "a graceful end");
-    let seen = bucket.take_log();
-    let keys: std::collections::BTreeSet<_> =
-        seen.iter().filter(|entry| entry.kind != "token").map(|entry| entry.access_key.as_str()).collect();
-    assert!(keys.len() >= 4 && !keys.contains(KEY.0), "the role's keys alone, and new ones: {keys:?}");
-    assert!(seen.iter().filter(|entry| entry.kind == "token").all(|entry| entry.access_key == KEY.0));
+    let mut used = BTreeMap::<String, BTreeSet<String>>::new();
+    for entry in bucket.take_log() {
+        let prefix = if entry.kind == "token" { "token" } else { entry.key.split('/').next().unwrap_or_default() };
+        used.entry(entry.access_key).or_default().insert(prefix.to_owned());
+    }
+    assert!(used.values().all(|prefixes| prefixes.len() == 1), "each key on its prefix alone: {used:?}");
+    assert!(used[KEY.0].contains("token"), "{used:?}");
+    for prefix in ["root", "log"] {
+        let keys = used.values().filter(|prefixes| prefixes.contains(prefix)).count();
+        assert!(keys >= 4, "one at the start and one for each that ended, at {prefix}: {used:?}");
+    }
 }

@@ -11,10 +11,9 @@ use model::ErrorKind;
 use model::region::RegionInfo;
 use model::schema::{TableDescriptor, TableName};
 
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, META_TABLE_ID, OWN_TABLE_ID, own_region};
 use crate::error::Result;
 use crate::head::{self, TableHead};
-use crate::start::{META_TABLE_ID, OWN_TABLE_ID, own_region};
 
 /// A cluster as its registers describe it.
 #[derive(Clone, Debug)]

@@ -90,6 +90,12 @@ pub struct Standalone {
     /// Port of /health, /ready and /metrics; 0 takes a free one, `off` closes it
     #[arg(long, env = "FERROBASE_HTTP_PORT", default_value = "16010", value_name = "N", value_parser = optional_port)]
     pub http_port: OptionalPort,
+    /// Port of the Thrift 1 service inside this process; 0 takes a free one
+    #[arg(long, env = "FERROBASE_THRIFT_PORT", default_value = "off", value_name = "N", value_parser = optional_port)]
+    pub thrift_port: OptionalPort,
+    /// Port of the Thrift 2 service inside this process; 0 takes a free one
+    #[arg(long, env = "FERROBASE_THRIFT2_PORT", default_value = "off", value_name = "N", value_parser = optional_port)]
+    pub thrift2_port: OptionalPort,
     /// Memory for memtables, block cache and requests together; default a quarter of RAM or of the cgroup's limit
     #[arg(long, env = "FERROBASE_MEMORY", value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,

@@ -10,13 +10,14 @@
 //! - A first SIGTERM or SIGINT closes all regions and exits with 0; a second one ends the process at once.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use coordination::LeaderSeen;
 use filesystem::{Filesystem, LockOutcome, RootLock};
+use gateway::thrift::Metrics;
 use master::{Master, MasterContext};
 use protocol::grpc::{self, Connector};
 use protocol::meta::ServerName;
@@ -38,6 +39,7 @@ use crate::logs::{LogPlace, Logs};
 use crate::memory;
 use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
+use crate::{connect, thrift};
 
 /// How long a holder of the root is given to answer, before it counts as silent.
 const HOLDER_WAIT: Duration = Duration::from_secs(3);
@@ -76,6 +78,9 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         OptionalPort::Off => None,
         OptionalPort::Port(port) => Some(bind(flags.bind, "--http-port", port).await?),
     };
+    let flag_names = ["--thrift-port", "--thrift2-port"];
+    let gateway = thrift::Doors::bind(flags.bind, flag_names, [flags.thrift_port, flags.thrift2_port]).await?;
+    let [thrift_port, thrift2_port] = gateway.ports()?;
     let port = listener.local_addr()?.port();
     let http_port = http_listener.as_ref().map(|listener| listener.local_addr()).transpose()?.map(|it| it.port());
     let mut ready_file = ReadyFile::prepare(flags.ready_file.as_deref()).map_err(|error| {
@@ -101,8 +106,10 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let shutdown = Shutdown::new();
     let node = Node::start(fs, logs, seen, runtime.clone(), budget, &address, root_url).await.map_err(in_root)?;
     let ready = Arc::new(AtomicBool::new(false));
+    let gateway_metrics = (!gateway.is_empty()).then(Metrics::new);
+    let status = Arc::new(Told { node: node.clone(), gateway: gateway_metrics.clone() });
     let http = http_listener.map(|listener| {
-        let door = http::serve(listener, node.clone(), ready.clone(), runtime.clock.clone(), shutdown.child());
+        let door = http::serve(listener, status, ready.clone(), runtime.clock.clone(), shutdown.child());
         runtime::task::spawn("http door", door)
     });
     let dispatcher = Dispatcher::default()
@@ -119,6 +126,16 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let limits = grpc::Limits { request_bytes_total, frame_bytes_max, connections_max, ..limits };
     let door = grpc::serve(listener, Arc::new(dispatcher), shutdown.child(), limits);
     let door = runtime::task::spawn("rpc door", door);
+    let gateway_shutdown = Shutdown::new();
+    let gateway = match &gateway_metrics {
+        // A client like any other, over the port.
+        Some(metrics) => {
+            let ip = if flags.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { flags.bind };
+            let connection = connect::open(&SocketAddr::new(ip, port).to_string(), None).await?;
+            gateway.open(&connection, &thrift_settings(connections_max), metrics, &runtime, &gateway_shutdown)
+        }
+        None => Vec::new(),
+    };
 
     ready_file.write(&Ready {
         pid: std::process::id(),
@@ -126,15 +143,15 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         version: env!("CARGO_PKG_VERSION"),
         port,
         http_port,
-        thrift_port: None,
-        thrift2_port: None,
+        thrift_port,
+        thrift2_port,
         zookeeper_port: None,
         data: flags.data.clone(),
         wal: flags.wal.clone().unwrap_or_else(|| flags.data.clone()),
     })?;
     ready.store(true, Ordering::Release);
     if !global.quiet {
-        greet(flags, &address, http_port, runtime.clock.monotonic().saturating_sub(begun));
+        greet(flags, &address, [http_port, thrift_port, thrift2_port], runtime.clock.monotonic().saturating_sub(begun));
     }
 
     let fenced = node.wait_until_fenced(&runtime);
@@ -152,6 +169,9 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         let _ = writeln!(std::io::stderr(), "stopping; once more to stop at once");
     }
     let stop = async {
+        // Its calls under way need the service behind it.
+        gateway_shutdown.signal();
+        thrift::closed(gateway).await;
         shutdown.signal();
         let _ = door.await;
         if let Some(http) = http {
@@ -244,14 +264,32 @@ impl Node {
     }
 }
 
-impl Status for Node {
+/// What the HTTP door tells.
+struct Told {
+    node: Arc<Node>,
+    gateway: Option<Arc<Metrics>>,
+}
+
+impl Status for Told {
     fn failure(&self) -> Option<String> {
-        self.is_fenced().then(|| "another process has taken the data root over".to_owned())
+        self.node.is_fenced().then(|| "another process has taken the data root over".to_owned())
     }
 
     fn metrics(&self) -> String {
-        self.server.metrics()
+        let mut text = self.node.server.metrics();
+        if let Some(gateway) = &self.gateway {
+            // The end mark of OpenMetrics stands once.
+            text.truncate(text.trim_end_matches("# EOF\n").len());
+            text += &gateway.text();
+        }
+        text
     }
+}
+
+/// The gateway inside this process may have half of the connections that clients may have.
+fn thrift_settings(connections_max: usize) -> gateway::thrift::Settings {
+    let settings = gateway::thrift::Settings::default();
+    gateway::thrift::Settings { connections_max: settings.connections_max.min(connections_max / 2).max(1), ..settings }
 }
 
 /// Takes as many file handles as the process may have, and says how many they are.
@@ -356,7 +394,8 @@ async fn answers(runtime: &Runtime, address: &str) -> bool {
 }
 
 /// Says where the process listens. Nobody may be reading: that is no reason to stop.
-fn greet(flags: &Standalone, address: &(String, u16), http_port: Option<u16>, took: Duration) {
+fn greet(flags: &Standalone, address: &(String, u16), others: [Option<u16>; 3], took: Duration) {
+    let [http_port, thrift_port, thrift2_port] = others;
     let mut text = format!("Ferrobase {} is ready after {:.2} s\n", env!("CARGO_PKG_VERSION"), took.as_secs_f64());
     text += &format!("  data     {}\n", flags.data);
     if let Some(wal) = &flags.wal {
@@ -365,6 +404,11 @@ fn greet(flags: &Standalone, address: &(String, u16), http_port: Option<u16>, to
     text += &format!("  clients  {}:{}\n", address.0, address.1);
     if let Some(port) = http_port {
         text += &format!("  http     http://{}/health /ready /metrics\n", SocketAddr::new(flags.bind, port));
+    }
+    for (name, port) in [("thrift 1", thrift_port), ("thrift 2", thrift2_port)] {
+        if let Some(port) = port {
+            text += &format!("  {name} {}\n", SocketAddr::new(flags.bind, port));
+        }
     }
     let connect = if address.1 == 16000 { String::new() } else { format!(" --connect {}:{}", address.0, address.1) };
     text += &format!("Next: ferrobase shell{connect}\n");

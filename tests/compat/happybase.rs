@@ -3,59 +3,15 @@
 //! Always true: what is printed is what stands in the `.txt` beside the script, line by line.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
-use ferrobase_tests::process::{Server, binary};
+use ferrobase_tests::process::Server;
 use ferrobase_tests::repository;
 
-/// How long anything may take before a test fails.
-const WAIT: Duration = Duration::from_secs(120);
+use crate::gateway::Gateway;
+
 const WIRES: [(&str, &str); 4] =
     [("buffered", "binary"), ("framed", "binary"), ("buffered", "compact"), ("framed", "compact")];
-
-/// A running gateway; killed when dropped.
-struct Gateway {
-    child: Child,
-    /// Of Thrift 1 and 2.
-    ports: [u16; 2],
-}
-
-impl Gateway {
-    fn start(folder: &Path, server: u16) -> Gateway {
-        let ready = folder.join("gateway.json");
-        let child = Command::new(binary())
-            .args(["thrift", "start", "-threadpool", "-p", "0", "--thrift2-port", "0", "--connect"])
-            .arg(format!("127.0.0.1:{server}"))
-            .arg("--ready-file")
-            .arg(&ready)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("ferrobase starts");
-        let mut gateway = Gateway { child, ports: [0; 2] };
-        let begun = Instant::now();
-        loop {
-            if let Ok(text) = std::fs::read_to_string(&ready) {
-                let told: serde_json::Value = serde_json::from_str(&text).expect("the ready file is written whole");
-                gateway.ports = ["thrift_port", "thrift2_port"]
-                    .map(|name| u16::try_from(told[name].as_u64().expect("a port")).expect("a port"));
-                return gateway;
-            }
-            let ended = gateway.child.try_wait().expect("a child can be asked");
-            assert!(ended.is_none() && begun.elapsed() < WAIT, "the gateway is not ready: {ended:?}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn python(script: &str, arguments: &[&str]) -> Command {
     let packages = repository().join(".cache/happybase");
@@ -90,7 +46,7 @@ fn prints_the_same_over_all_wires(script: &str, arguments: &[&str]) {
 fn happybase_and_thrift_2_work_over_all_four_wires() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"), &[]);
-    let gateway = Gateway::start(folder.path(), server.port);
+    let gateway = Gateway::start(folder.path(), server.port, &[]);
     prints_the_same_over_all_wires("happybase_api.py", &[&gateway.ports[0].to_string()]);
     let idl = repository().join("gateway/idl/thbase.thrift");
     prints_the_same_over_all_wires("thrift2_api.py", &[&idl.to_string_lossy(), &gateway.ports[1].to_string()]);
@@ -103,7 +59,7 @@ fn connections_outlive_the_server_behind_the_gateway() {
     let data = folder.path().join("data");
     let server = Server::start(&data, &[]);
     let port = server.port.to_string();
-    let gateway = Gateway::start(folder.path(), server.port);
+    let gateway = Gateway::start(folder.path(), server.port, &[]);
     let mut client = python("restart.py", &[&gateway.ports[0].to_string()]);
     let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 runs");
     let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client::Connection;
-use ferrobase_tests::process::{Server, example};
+use ferrobase_tests::process::{Server, example, peak_mib};
 use ferrobase_tests::repository;
 use model::mutation::{Mutation, MutationKind};
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
@@ -42,13 +42,6 @@ fn check(output: &Output, questions: usize) -> String {
     assert!(text.matches("as the source says").count() >= questions, "{text}{error}");
     println!("{text}");
     text
-}
-
-/// Peak resident memory of a process in MiB.
-fn peak_mib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
-    line.trim().strip_suffix(" kB").and_then(|kib| kib.trim().parse::<u64>().ok()).expect("kB") >> 10
 }
 
 /// Major compaction of a table, waited for: one store file per region and family is left.

@@ -134,3 +134,10 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+/// Peak resident memory of a process in MiB.
+pub fn peak_mib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
+    line.trim().strip_suffix(" kB").and_then(|kib| kib.trim().parse::<u64>().ok()).expect("kB") >> 10
+}

@@ -10,7 +10,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::EnableTableArgs = call.args()?;
             match handler.enable_table(args).await {
                 Ok(()) => call.answer(&generated::EnableTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::EnableTableResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::EnableTableResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -18,7 +18,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::DisableTableArgs = call.args()?;
             match handler.disable_table(args).await {
                 Ok(()) => call.answer(&generated::DisableTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DisableTableResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DisableTableResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -26,7 +26,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::IsTableEnabledArgs = call.args()?;
             match handler.is_table_enabled(args).await {
                 Ok(success) => call.answer(&generated::IsTableEnabledResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IsTableEnabledResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IsTableEnabledResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -34,7 +34,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::CompactArgs = call.args()?;
             match handler.compact(args).await {
                 Ok(()) => call.answer(&generated::CompactResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CompactResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CompactResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -42,7 +42,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::MajorCompactArgs = call.args()?;
             match handler.major_compact(args).await {
                 Ok(()) => call.answer(&generated::MajorCompactResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::MajorCompactResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::MajorCompactResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -50,7 +50,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetTableNamesArgs = call.args()?;
             match handler.get_table_names(args).await {
                 Ok(success) => call.answer(&generated::GetTableNamesResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableNamesResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableNamesResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -58,7 +58,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetTableNamesWithIsTableEnabledArgs = call.args()?;
             match handler.get_table_names_with_is_table_enabled(args).await {
                 Ok(success) => call.answer(&generated::GetTableNamesWithIsTableEnabledResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableNamesWithIsTableEnabledResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableNamesWithIsTableEnabledResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -66,7 +66,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetColumnDescriptorsArgs = call.args()?;
             match handler.get_column_descriptors(args).await {
                 Ok(success) => call.answer(&generated::GetColumnDescriptorsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetColumnDescriptorsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetColumnDescriptorsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -74,7 +74,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetTableRegionsArgs = call.args()?;
             match handler.get_table_regions(args).await {
                 Ok(success) => call.answer(&generated::GetTableRegionsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableRegionsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableRegionsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -82,9 +82,9 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::CreateTableArgs = call.args()?;
             match handler.create_table(args).await {
                 Ok(()) => call.answer(&generated::CreateTableResult { io: None, ia: None, exist: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CreateTableResult { io: Some(generated::IOError::from(raised)), ia: None, exist: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::CreateTableResult { io: None, ia: Some(generated::IllegalArgument::from(raised)), exist: None }),
-                Err(raised @ Raised::Exists { .. }) => call.answer(&generated::CreateTableResult { io: None, ia: None, exist: Some(generated::AlreadyExists::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CreateTableResult { io: Some(generated::IOError::from(raised)), ia: None, exist: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::CreateTableResult { io: None, ia: Some(generated::IllegalArgument::from(raised)), exist: None }),
+                Err(raised @ Raised::Exists { .. }) => call.raise(&generated::CreateTableResult { io: None, ia: None, exist: Some(generated::AlreadyExists::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -92,7 +92,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::DeleteTableArgs = call.args()?;
             match handler.delete_table(args).await {
                 Ok(()) => call.answer(&generated::DeleteTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteTableResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteTableResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -100,7 +100,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetArgs = call.args()?;
             match handler.get(args).await {
                 Ok(success) => call.answer(&generated::GetResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -108,7 +108,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetVerArgs = call.args()?;
             match handler.get_ver(args).await {
                 Ok(success) => call.answer(&generated::GetVerResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetVerResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetVerResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -116,7 +116,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetVerTsArgs = call.args()?;
             match handler.get_ver_ts(args).await {
                 Ok(success) => call.answer(&generated::GetVerTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetVerTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetVerTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -124,7 +124,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowArgs = call.args()?;
             match handler.get_row(args).await {
                 Ok(success) => call.answer(&generated::GetRowResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -132,7 +132,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowWithColumnsArgs = call.args()?;
             match handler.get_row_with_columns(args).await {
                 Ok(success) => call.answer(&generated::GetRowWithColumnsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowWithColumnsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowWithColumnsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -140,7 +140,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowTsArgs = call.args()?;
             match handler.get_row_ts(args).await {
                 Ok(success) => call.answer(&generated::GetRowTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -148,7 +148,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowWithColumnsTsArgs = call.args()?;
             match handler.get_row_with_columns_ts(args).await {
                 Ok(success) => call.answer(&generated::GetRowWithColumnsTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowWithColumnsTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowWithColumnsTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -156,7 +156,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowsArgs = call.args()?;
             match handler.get_rows(args).await {
                 Ok(success) => call.answer(&generated::GetRowsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -164,7 +164,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowsWithColumnsArgs = call.args()?;
             match handler.get_rows_with_columns(args).await {
                 Ok(success) => call.answer(&generated::GetRowsWithColumnsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowsWithColumnsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowsWithColumnsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -172,7 +172,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowsTsArgs = call.args()?;
             match handler.get_rows_ts(args).await {
                 Ok(success) => call.answer(&generated::GetRowsTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowsTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowsTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -180,7 +180,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRowsWithColumnsTsArgs = call.args()?;
             match handler.get_rows_with_columns_ts(args).await {
                 Ok(success) => call.answer(&generated::GetRowsWithColumnsTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRowsWithColumnsTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRowsWithColumnsTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -188,8 +188,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::MutateRowArgs = call.args()?;
             match handler.mutate_row(args).await {
                 Ok(()) => call.answer(&generated::MutateRowResult { io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::MutateRowResult { io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::MutateRowResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::MutateRowResult { io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::MutateRowResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -197,8 +197,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::MutateRowTsArgs = call.args()?;
             match handler.mutate_row_ts(args).await {
                 Ok(()) => call.answer(&generated::MutateRowTsResult { io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::MutateRowTsResult { io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::MutateRowTsResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::MutateRowTsResult { io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::MutateRowTsResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -206,8 +206,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::MutateRowsArgs = call.args()?;
             match handler.mutate_rows(args).await {
                 Ok(()) => call.answer(&generated::MutateRowsResult { io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::MutateRowsResult { io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::MutateRowsResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::MutateRowsResult { io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::MutateRowsResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -215,8 +215,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::MutateRowsTsArgs = call.args()?;
             match handler.mutate_rows_ts(args).await {
                 Ok(()) => call.answer(&generated::MutateRowsTsResult { io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::MutateRowsTsResult { io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::MutateRowsTsResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::MutateRowsTsResult { io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::MutateRowsTsResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -224,8 +224,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::AtomicIncrementArgs = call.args()?;
             match handler.atomic_increment(args).await {
                 Ok(success) => call.answer(&generated::AtomicIncrementResult { success: Some(success), io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::AtomicIncrementResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::AtomicIncrementResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::AtomicIncrementResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::AtomicIncrementResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -233,7 +233,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::DeleteAllArgs = call.args()?;
             match handler.delete_all(args).await {
                 Ok(()) => call.answer(&generated::DeleteAllResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteAllResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteAllResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -241,7 +241,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::DeleteAllTsArgs = call.args()?;
             match handler.delete_all_ts(args).await {
                 Ok(()) => call.answer(&generated::DeleteAllTsResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteAllTsResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteAllTsResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -249,7 +249,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::DeleteAllRowArgs = call.args()?;
             match handler.delete_all_row(args).await {
                 Ok(()) => call.answer(&generated::DeleteAllRowResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteAllRowResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteAllRowResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -257,7 +257,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::IncrementArgs = call.args()?;
             match handler.increment(args).await {
                 Ok(()) => call.answer(&generated::IncrementResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IncrementResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IncrementResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -265,7 +265,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::IncrementRowsArgs = call.args()?;
             match handler.increment_rows(args).await {
                 Ok(()) => call.answer(&generated::IncrementRowsResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IncrementRowsResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IncrementRowsResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -273,7 +273,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::DeleteAllRowTsArgs = call.args()?;
             match handler.delete_all_row_ts(args).await {
                 Ok(()) => call.answer(&generated::DeleteAllRowTsResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteAllRowTsResult { io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteAllRowTsResult { io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -281,7 +281,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerOpenWithScanArgs = call.args()?;
             match handler.scanner_open_with_scan(args).await {
                 Ok(success) => call.answer(&generated::ScannerOpenWithScanResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerOpenWithScanResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerOpenWithScanResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -289,7 +289,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerOpenArgs = call.args()?;
             match handler.scanner_open(args).await {
                 Ok(success) => call.answer(&generated::ScannerOpenResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerOpenResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerOpenResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -297,7 +297,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerOpenWithStopArgs = call.args()?;
             match handler.scanner_open_with_stop(args).await {
                 Ok(success) => call.answer(&generated::ScannerOpenWithStopResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerOpenWithStopResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerOpenWithStopResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -305,7 +305,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerOpenWithPrefixArgs = call.args()?;
             match handler.scanner_open_with_prefix(args).await {
                 Ok(success) => call.answer(&generated::ScannerOpenWithPrefixResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerOpenWithPrefixResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerOpenWithPrefixResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -313,7 +313,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerOpenTsArgs = call.args()?;
             match handler.scanner_open_ts(args).await {
                 Ok(success) => call.answer(&generated::ScannerOpenTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerOpenTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerOpenTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -321,7 +321,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerOpenWithStopTsArgs = call.args()?;
             match handler.scanner_open_with_stop_ts(args).await {
                 Ok(success) => call.answer(&generated::ScannerOpenWithStopTsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerOpenWithStopTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerOpenWithStopTsResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -329,8 +329,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerGetArgs = call.args()?;
             match handler.scanner_get(args).await {
                 Ok(success) => call.answer(&generated::ScannerGetResult { success: Some(success), io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerGetResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::ScannerGetResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerGetResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::ScannerGetResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -338,8 +338,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerGetListArgs = call.args()?;
             match handler.scanner_get_list(args).await {
                 Ok(success) => call.answer(&generated::ScannerGetListResult { success: Some(success), io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerGetListResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::ScannerGetListResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerGetListResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::ScannerGetListResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -347,8 +347,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::ScannerCloseArgs = call.args()?;
             match handler.scanner_close(args).await {
                 Ok(()) => call.answer(&generated::ScannerCloseResult { io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ScannerCloseResult { io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::ScannerCloseResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ScannerCloseResult { io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::ScannerCloseResult { io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -356,7 +356,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::GetRegionInfoArgs = call.args()?;
             match handler.get_region_info(args).await {
                 Ok(success) => call.answer(&generated::GetRegionInfoResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRegionInfoResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRegionInfoResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -364,7 +364,7 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::AppendArgs = call.args()?;
             match handler.append(args).await {
                 Ok(success) => call.answer(&generated::AppendResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::AppendResult { success: None, io: Some(generated::IOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::AppendResult { success: None, io: Some(generated::IOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -372,8 +372,8 @@ pub(crate) async fn dispatch(handler: &One, call: Call<'_>) -> Reply {
             let args: generated::CheckAndPutArgs = call.args()?;
             match handler.check_and_put(args).await {
                 Ok(success) => call.answer(&generated::CheckAndPutResult { success: Some(success), io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CheckAndPutResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::CheckAndPutResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CheckAndPutResult { success: None, io: Some(generated::IOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::CheckAndPutResult { success: None, io: None, ia: Some(generated::IllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }

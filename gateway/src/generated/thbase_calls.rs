@@ -10,7 +10,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ExistsArgs = call.args()?;
             match handler.exists(args).await {
                 Ok(success) => call.answer(&generated::ExistsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ExistsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ExistsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -18,7 +18,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ExistsAllArgs = call.args()?;
             match handler.exists_all(args).await {
                 Ok(success) => call.answer(&generated::ExistsAllResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ExistsAllResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ExistsAllResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -26,7 +26,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetArgs = call.args()?;
             match handler.get(args).await {
                 Ok(success) => call.answer(&generated::GetResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -34,7 +34,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetMultipleArgs = call.args()?;
             match handler.get_multiple(args).await {
                 Ok(success) => call.answer(&generated::GetMultipleResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetMultipleResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetMultipleResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -42,7 +42,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::PutArgs = call.args()?;
             match handler.put(args).await {
                 Ok(()) => call.answer(&generated::PutResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::PutResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::PutResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -50,7 +50,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::CheckAndPutArgs = call.args()?;
             match handler.check_and_put(args).await {
                 Ok(success) => call.answer(&generated::CheckAndPutResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CheckAndPutResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CheckAndPutResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -58,7 +58,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::PutMultipleArgs = call.args()?;
             match handler.put_multiple(args).await {
                 Ok(()) => call.answer(&generated::PutMultipleResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::PutMultipleResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::PutMultipleResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -66,7 +66,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::DeleteSingleArgs = call.args()?;
             match handler.delete_single(args).await {
                 Ok(()) => call.answer(&generated::DeleteSingleResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteSingleResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteSingleResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -74,7 +74,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::DeleteMultipleArgs = call.args()?;
             match handler.delete_multiple(args).await {
                 Ok(success) => call.answer(&generated::DeleteMultipleResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteMultipleResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteMultipleResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -82,7 +82,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::CheckAndDeleteArgs = call.args()?;
             match handler.check_and_delete(args).await {
                 Ok(success) => call.answer(&generated::CheckAndDeleteResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CheckAndDeleteResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CheckAndDeleteResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -90,7 +90,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::IncrementArgs = call.args()?;
             match handler.increment(args).await {
                 Ok(success) => call.answer(&generated::IncrementResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IncrementResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IncrementResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -98,7 +98,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::AppendArgs = call.args()?;
             match handler.append(args).await {
                 Ok(success) => call.answer(&generated::AppendResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::AppendResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::AppendResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -106,7 +106,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::OpenScannerArgs = call.args()?;
             match handler.open_scanner(args).await {
                 Ok(success) => call.answer(&generated::OpenScannerResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::OpenScannerResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::OpenScannerResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -114,8 +114,8 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetScannerRowsArgs = call.args()?;
             match handler.get_scanner_rows(args).await {
                 Ok(success) => call.answer(&generated::GetScannerRowsResult { success: Some(success), io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetScannerRowsResult { success: None, io: Some(generated::TIOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::GetScannerRowsResult { success: None, io: None, ia: Some(generated::TIllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetScannerRowsResult { success: None, io: Some(generated::TIOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::GetScannerRowsResult { success: None, io: None, ia: Some(generated::TIllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -123,8 +123,8 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::CloseScannerArgs = call.args()?;
             match handler.close_scanner(args).await {
                 Ok(()) => call.answer(&generated::CloseScannerResult { io: None, ia: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CloseScannerResult { io: Some(generated::TIOError::from(raised)), ia: None }),
-                Err(raised @ Raised::Illegal { .. }) => call.answer(&generated::CloseScannerResult { io: None, ia: Some(generated::TIllegalArgument::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CloseScannerResult { io: Some(generated::TIOError::from(raised)), ia: None }),
+                Err(raised @ Raised::Illegal { .. }) => call.raise(&generated::CloseScannerResult { io: None, ia: Some(generated::TIllegalArgument::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -132,7 +132,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::MutateRowArgs = call.args()?;
             match handler.mutate_row(args).await {
                 Ok(()) => call.answer(&generated::MutateRowResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::MutateRowResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::MutateRowResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -140,7 +140,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetScannerResultsArgs = call.args()?;
             match handler.get_scanner_results(args).await {
                 Ok(success) => call.answer(&generated::GetScannerResultsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetScannerResultsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetScannerResultsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -148,7 +148,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetRegionLocationArgs = call.args()?;
             match handler.get_region_location(args).await {
                 Ok(success) => call.answer(&generated::GetRegionLocationResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetRegionLocationResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetRegionLocationResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -156,7 +156,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetAllRegionLocationsArgs = call.args()?;
             match handler.get_all_region_locations(args).await {
                 Ok(success) => call.answer(&generated::GetAllRegionLocationsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetAllRegionLocationsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetAllRegionLocationsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -164,7 +164,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::CheckAndMutateArgs = call.args()?;
             match handler.check_and_mutate(args).await {
                 Ok(success) => call.answer(&generated::CheckAndMutateResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CheckAndMutateResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CheckAndMutateResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -172,7 +172,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetTableDescriptorArgs = call.args()?;
             match handler.get_table_descriptor(args).await {
                 Ok(success) => call.answer(&generated::GetTableDescriptorResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableDescriptorResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableDescriptorResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -180,7 +180,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetTableDescriptorsArgs = call.args()?;
             match handler.get_table_descriptors(args).await {
                 Ok(success) => call.answer(&generated::GetTableDescriptorsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableDescriptorsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableDescriptorsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -188,7 +188,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::TableExistsArgs = call.args()?;
             match handler.table_exists(args).await {
                 Ok(success) => call.answer(&generated::TableExistsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::TableExistsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::TableExistsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -196,7 +196,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetTableDescriptorsByPatternArgs = call.args()?;
             match handler.get_table_descriptors_by_pattern(args).await {
                 Ok(success) => call.answer(&generated::GetTableDescriptorsByPatternResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableDescriptorsByPatternResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableDescriptorsByPatternResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -204,7 +204,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetTableDescriptorsByNamespaceArgs = call.args()?;
             match handler.get_table_descriptors_by_namespace(args).await {
                 Ok(success) => call.answer(&generated::GetTableDescriptorsByNamespaceResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableDescriptorsByNamespaceResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableDescriptorsByNamespaceResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -212,7 +212,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetTableNamesByPatternArgs = call.args()?;
             match handler.get_table_names_by_pattern(args).await {
                 Ok(success) => call.answer(&generated::GetTableNamesByPatternResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableNamesByPatternResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableNamesByPatternResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -220,7 +220,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetTableNamesByNamespaceArgs = call.args()?;
             match handler.get_table_names_by_namespace(args).await {
                 Ok(success) => call.answer(&generated::GetTableNamesByNamespaceResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetTableNamesByNamespaceResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetTableNamesByNamespaceResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -228,7 +228,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::CreateTableArgs = call.args()?;
             match handler.create_table(args).await {
                 Ok(()) => call.answer(&generated::CreateTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CreateTableResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CreateTableResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -236,7 +236,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::DeleteTableArgs = call.args()?;
             match handler.delete_table(args).await {
                 Ok(()) => call.answer(&generated::DeleteTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteTableResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteTableResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -244,7 +244,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::TruncateTableArgs = call.args()?;
             match handler.truncate_table(args).await {
                 Ok(()) => call.answer(&generated::TruncateTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::TruncateTableResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::TruncateTableResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -252,7 +252,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::EnableTableArgs = call.args()?;
             match handler.enable_table(args).await {
                 Ok(()) => call.answer(&generated::EnableTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::EnableTableResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::EnableTableResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -260,7 +260,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::DisableTableArgs = call.args()?;
             match handler.disable_table(args).await {
                 Ok(()) => call.answer(&generated::DisableTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DisableTableResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DisableTableResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -268,7 +268,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::IsTableEnabledArgs = call.args()?;
             match handler.is_table_enabled(args).await {
                 Ok(success) => call.answer(&generated::IsTableEnabledResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IsTableEnabledResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IsTableEnabledResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -276,7 +276,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::IsTableDisabledArgs = call.args()?;
             match handler.is_table_disabled(args).await {
                 Ok(success) => call.answer(&generated::IsTableDisabledResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IsTableDisabledResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IsTableDisabledResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -284,7 +284,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::IsTableAvailableArgs = call.args()?;
             match handler.is_table_available(args).await {
                 Ok(success) => call.answer(&generated::IsTableAvailableResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IsTableAvailableResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IsTableAvailableResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -292,7 +292,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::IsTableAvailableWithSplitArgs = call.args()?;
             match handler.is_table_available_with_split(args).await {
                 Ok(success) => call.answer(&generated::IsTableAvailableWithSplitResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::IsTableAvailableWithSplitResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::IsTableAvailableWithSplitResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -300,7 +300,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::AddColumnFamilyArgs = call.args()?;
             match handler.add_column_family(args).await {
                 Ok(()) => call.answer(&generated::AddColumnFamilyResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::AddColumnFamilyResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::AddColumnFamilyResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -308,7 +308,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::DeleteColumnFamilyArgs = call.args()?;
             match handler.delete_column_family(args).await {
                 Ok(()) => call.answer(&generated::DeleteColumnFamilyResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteColumnFamilyResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteColumnFamilyResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -316,7 +316,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ModifyColumnFamilyArgs = call.args()?;
             match handler.modify_column_family(args).await {
                 Ok(()) => call.answer(&generated::ModifyColumnFamilyResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ModifyColumnFamilyResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ModifyColumnFamilyResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -324,7 +324,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ModifyTableArgs = call.args()?;
             match handler.modify_table(args).await {
                 Ok(()) => call.answer(&generated::ModifyTableResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ModifyTableResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ModifyTableResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -332,7 +332,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::CreateNamespaceArgs = call.args()?;
             match handler.create_namespace(args).await {
                 Ok(()) => call.answer(&generated::CreateNamespaceResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::CreateNamespaceResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::CreateNamespaceResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -340,7 +340,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ModifyNamespaceArgs = call.args()?;
             match handler.modify_namespace(args).await {
                 Ok(()) => call.answer(&generated::ModifyNamespaceResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ModifyNamespaceResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ModifyNamespaceResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -348,7 +348,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::DeleteNamespaceArgs = call.args()?;
             match handler.delete_namespace(args).await {
                 Ok(()) => call.answer(&generated::DeleteNamespaceResult { io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::DeleteNamespaceResult { io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::DeleteNamespaceResult { io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -356,7 +356,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetNamespaceDescriptorArgs = call.args()?;
             match handler.get_namespace_descriptor(args).await {
                 Ok(success) => call.answer(&generated::GetNamespaceDescriptorResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetNamespaceDescriptorResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetNamespaceDescriptorResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -364,7 +364,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ListNamespaceDescriptorsArgs = call.args()?;
             match handler.list_namespace_descriptors(args).await {
                 Ok(success) => call.answer(&generated::ListNamespaceDescriptorsResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ListNamespaceDescriptorsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ListNamespaceDescriptorsResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -372,7 +372,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ListNamespacesArgs = call.args()?;
             match handler.list_namespaces(args).await {
                 Ok(success) => call.answer(&generated::ListNamespacesResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ListNamespacesResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ListNamespacesResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -387,7 +387,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::GetSlowLogResponsesArgs = call.args()?;
             match handler.get_slow_log_responses(args).await {
                 Ok(success) => call.answer(&generated::GetSlowLogResponsesResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::GetSlowLogResponsesResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::GetSlowLogResponsesResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }
@@ -395,7 +395,7 @@ pub(crate) async fn dispatch(handler: &Two, call: Call<'_>) -> Reply {
             let args: generated::ClearSlowLogResponsesArgs = call.args()?;
             match handler.clear_slow_log_responses(args).await {
                 Ok(success) => call.answer(&generated::ClearSlowLogResponsesResult { success: Some(success), io: None }),
-                Err(raised @ Raised::Io { .. }) => call.answer(&generated::ClearSlowLogResponsesResult { success: None, io: Some(generated::TIOError::from(raised)) }),
+                Err(raised @ Raised::Io { .. }) => call.raise(&generated::ClearSlowLogResponsesResult { success: None, io: Some(generated::TIOError::from(raised)) }),
                 Err(raised) => Err(raised.undeclared()),
             }
         }

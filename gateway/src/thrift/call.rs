@@ -57,8 +57,17 @@ pub(crate) struct Call<'a> {
     body: &'a [u8],
 }
 
-/// An answer's bytes behind [`FRAME_BYTES`] free ones, or an error outside of what the service declares.
-pub(crate) type Reply = Result<Vec<u8>, ApplicationError>;
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its bytes, behind [`FRAME_BYTES`] free ones.
+    pub data: Vec<u8>,
+    /// Whether it is an exception that the service declares.
+    pub raised: bool,
+}
+
+/// An answer, or an error outside of what the service declares.
+pub(crate) type Reply = Result<Answer, ApplicationError>;
 
 impl<'a> Call<'a> {
     /// Reads a message's head.
@@ -93,12 +102,23 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The answer's bytes.
+    /// The answer with a result.
     pub fn answer<T: TSerializable>(&self, result: &T) -> Reply {
-        self.head.message(TMessageType::Reply, |out| result.write_to_out_protocol(out)).map_err(|error| {
+        self.reply(result, false)
+    }
+
+    /// The answer with an exception that the service declares.
+    pub fn raise<T: TSerializable>(&self, result: &T) -> Reply {
+        self.reply(result, true)
+    }
+
+    fn reply<T: TSerializable>(&self, result: &T, raised: bool) -> Reply {
+        let data = self.head.message(TMessageType::Reply, |out| result.write_to_out_protocol(out));
+        let data = data.map_err(|error| {
             let why = format!("the answer of {} cannot be written: {error}", self.name());
             ApplicationError::new(ApplicationErrorKind::InternalError, why)
-        })
+        })?;
+        Ok(Answer { data, raised })
     }
 
     pub fn unknown(&self) -> ApplicationError {
@@ -108,6 +128,10 @@ impl<'a> Call<'a> {
 }
 
 impl Head {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The bytes of an exception that no method declares.
     pub fn exception(&self, error: &ApplicationError) -> thrift::Result<Vec<u8>> {
         self.message(TMessageType::Exception, |out| thrift::Error::write_application_error_to_out_protocol(error, out))

@@ -15,6 +15,8 @@ mod convert;
 #[rustfmt::skip]
 #[path = "../generated/hbase_calls.rs"]
 mod hbase_calls;
+mod http;
+mod metrics;
 pub(crate) mod one;
 mod scanners;
 mod server;
@@ -24,5 +26,6 @@ mod settings;
 mod thbase_calls;
 pub(crate) mod two;
 
+pub use metrics::Metrics;
 pub use server::serve;
 pub use settings::{Api, Settings};

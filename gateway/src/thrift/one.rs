@@ -17,6 +17,7 @@ use model::query::{Get, Scan, Selection};
 use model::schema::{FamilyDescriptor, TTL_FOREVER, TableDescriptor};
 use model::{Cell, CellType, ErrorKind, LATEST_TIMESTAMP};
 use protocol::meta::{self, RegionRow};
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::clock::Clock;
 
 use super::call::Raised;
@@ -187,8 +188,9 @@ fn illegal<T>(result: Result<T>) -> Result<T> {
 }
 
 impl One {
-    pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>) -> One {
-        let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max);
+    /// `open` tells the open scanners.
+    pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>, open: Gauge) -> One {
+        let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max, open);
         One { connection, scanners, read_only: settings.read_only }
     }
 

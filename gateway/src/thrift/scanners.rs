@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use client::{Row, RowStream};
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::clock::Clock;
 
 use super::call::Raised;
@@ -53,12 +54,14 @@ pub(crate) struct Scanners {
     clock: Arc<dyn Clock>,
     lease: Duration,
     most: usize,
+    told: Gauge,
     table: Mutex<Table>,
 }
 
 impl Scanners {
-    pub fn new(clock: Arc<dyn Clock>, lease: Duration, most: usize) -> Scanners {
-        Scanners { clock, lease, most, table: Mutex::new(Table { next: 0, open: HashMap::new() }) }
+    /// `told` is their number.
+    pub fn new(clock: Arc<dyn Clock>, lease: Duration, most: usize, told: Gauge) -> Scanners {
+        Scanners { clock, lease, most, told, table: Mutex::new(Table { next: 0, open: HashMap::new() }) }
     }
 
     /// Gives a scanner its number.
@@ -76,6 +79,7 @@ impl Scanners {
         table.next = id.checked_add(1).unwrap_or(0);
         let used = Mutex::new(self.clock.monotonic());
         table.open.insert(id, Arc::new(Open { rows: tokio::sync::Mutex::new(rows), sorted, used }));
+        self.tell(&table);
         Ok(id)
     }
 
@@ -89,16 +93,25 @@ impl Scanners {
 
     /// Closes a scanner; tells whether there was one.
     pub fn close(&self, id: i32) -> bool {
-        self.table.lock().open.remove(&id).is_some()
+        let mut table = self.table.lock();
+        let was = table.open.remove(&id).is_some();
+        self.tell(&table);
+        was
     }
 
     /// Closes what nobody has used for its lease.
     pub fn sweep(&self) {
         let now = self.clock.monotonic();
-        self.table.lock().open.retain(|_, open| {
+        let mut table = self.table.lock();
+        table.open.retain(|_, open| {
             // Whoever reads from it holds it too.
             Arc::strong_count(open) > 1 || now.saturating_sub(*open.used.lock()) < self.lease
         });
+        self.tell(&table);
+    }
+
+    fn tell(&self, table: &Table) {
+        self.told.set(i64::try_from(table.open.len()).unwrap_or(i64::MAX));
     }
 
     /// How often to sweep.

@@ -12,11 +12,14 @@ use runtime::Runtime;
 use runtime::clock::{Clock, within};
 use runtime::net::{TcpListener, TcpStream};
 use runtime::shutdown::Shutdown;
+use thrift::ApplicationErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::boundary::{Boundary, Bounds};
 use super::call::{Call, Encoding, FRAME_BYTES, Reply};
+use super::http;
+use super::metrics::Metrics;
 use super::one::One;
 use super::settings::{Api, Settings};
 use super::two::Two;
@@ -40,13 +43,14 @@ pub async fn serve(
     connection: Connection,
     api: Api,
     settings: Settings,
+    metrics: Arc<Metrics>,
     runtime: &Runtime,
     shutdown: Shutdown,
 ) {
     let clock = runtime.clock.clone();
     let handler = match api {
-        Api::One => Handler::One(One::new(connection, &settings, clock.clone())),
-        Api::Two => Handler::Two(Two::new(connection, &settings, clock.clone())),
+        Api::One => Handler::One(One::new(connection, &settings, clock.clone(), metrics.scanners(api.name()))),
+        Api::Two => Handler::Two(Two::new(connection, &settings, clock.clone(), metrics.scanners(api.name()))),
     };
     let limits = Limits { connections_max: settings.connections_max, ..Limits::default() };
     let room = settings.receiving_bytes_max.div_ceil(ROOM_UNIT).clamp(1, Semaphore::MAX_PERMITS);
@@ -55,8 +59,10 @@ pub async fn serve(
         room: Arc::new(Semaphore::new(room)),
         grace: limits.grace,
         clock: clock.clone(),
+        service: api.name(),
         handler,
         settings,
+        metrics,
     });
     let sweeping = async {
         loop {
@@ -74,9 +80,11 @@ pub async fn serve(
     }
 }
 
-struct Gateway {
+pub(super) struct Gateway {
     handler: Handler,
+    service: &'static str,
     settings: Settings,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     turns: Semaphore,
     room: Arc<Semaphore>,
@@ -85,9 +93,9 @@ struct Gateway {
 
 /// How a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wire {
-    framed: bool,
-    encoding: Encoding,
+pub(super) struct Wire {
+    pub framed: bool,
+    pub encoding: Encoding,
 }
 
 impl Wire {
@@ -95,7 +103,7 @@ impl Wire {
     ///
     /// A strict binary message begins with 0x80, a compact one with 0x82; what begins otherwise is the length of a frame,
     /// or of the name in an old binary message, and its fifth byte tells which.
-    fn of(first: &[u8]) -> Option<Wire> {
+    pub fn of(first: &[u8]) -> Option<Wire> {
         let plain = |byte: u8| match byte {
             0x80 => Some(Encoding::Binary { strict: true }),
             0x82 => Some(Encoding::Compact),
@@ -116,7 +124,7 @@ impl Wire {
 
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     #[error("the peer is gone")]
     Gone,
     #[error("it broke: {0}")]
@@ -129,6 +137,18 @@ enum End {
     Refused(String),
 }
 
+impl End {
+    fn reason(&self) -> &'static str {
+        match self {
+            End::Gone => "gone",
+            End::Broken(_) => "broken",
+            End::Late(_) => "late",
+            End::NotTaken(_) => "not-taken",
+            End::Refused(_) => "refused",
+        }
+    }
+}
+
 impl From<super::boundary::Refusal> for End {
     fn from(refusal: super::boundary::Refusal) -> End {
         End::Refused(refusal.to_string())
@@ -138,25 +158,33 @@ impl From<super::boundary::Refusal> for End {
 #[async_trait]
 impl Door for Gateway {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, shutdown: Shutdown) {
-        let mut link = Link { stream, data: BytesMut::new(), room: None };
+        let _connected = self.metrics.connection(self.service);
+        let link = Link { stream, data: BytesMut::new(), room: Room::default() };
         let end = tokio::select! {
-            end = self.connection(&mut link, &shutdown) => Some(end),
+            end = self.connection(link, &shutdown) => Some(end),
             () = async { shutdown.wait().await; self.clock.sleep(self.grace).await } => None,
         };
         match end {
             Some(Ok(()) | Err(End::Gone)) => {}
             Some(Err(End::Broken(error))) => tracing::debug!(%peer, %error, "thrift connection broke"),
-            Some(Err(why)) => tracing::warn!(%peer, %why, "closed a thrift connection"),
+            Some(Err(why)) => {
+                self.closed(&why);
+                tracing::warn!(%peer, %why, "closed a thrift connection");
+            }
             None => tracing::warn!(%peer, "closed a thrift connection whose call did not end in time"),
         }
     }
 }
 
+/// Room for a message, taken as it grows and given back when it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Room(Option<OwnedSemaphorePermit>);
+
 /// A socket, what it has brought, and the room that this takes.
-struct Link {
-    stream: TcpStream,
-    data: BytesMut,
-    room: Option<OwnedSemaphorePermit>,
+pub(super) struct Link {
+    pub stream: TcpStream,
+    pub data: BytesMut,
+    room: Room,
 }
 
 impl Link {
@@ -176,18 +204,8 @@ impl Link {
     }
 
     /// Takes more bytes.
-    async fn more(&mut self, room: &Arc<Semaphore>) -> Result<(), End> {
-        let held = self.room.as_ref().map_or(0, |room| room.num_permits() * ROOM_UNIT);
-        let wanted = (self.data.len() + READ_BYTES).saturating_sub(FREE_BYTES);
-        if wanted > held {
-            // Twice as much each time, so that a long message asks seldom.
-            let units = u32::try_from((wanted - held).max(held).div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
-            let more = room.clone().acquire_many_owned(units).await.map_err(|_| End::Gone)?;
-            match &mut self.room {
-                Some(room) => room.merge(more),
-                None => self.room = Some(more),
-            }
-        }
+    async fn more(&mut self, gateway: &Gateway) -> Result<(), End> {
+        gateway.hold(&mut self.room, self.data.len() + READ_BYTES).await?;
         self.data.reserve(READ_BYTES);
         match self.stream.read_buf(&mut self.data).await? {
             0 => Err(End::Gone),
@@ -202,13 +220,54 @@ impl Link {
             self.data = BytesMut::new();
         }
         if self.data.len() + READ_BYTES <= FREE_BYTES {
-            self.room = None;
+            self.room = Room::default();
         }
     }
 }
 
 impl Gateway {
-    async fn connection(&self, link: &mut Link, shutdown: &Shutdown) -> Result<(), End> {
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub fn message_timeout(&self) -> Duration {
+        self.settings.message_timeout
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        Bounds { bytes: self.settings.message_bytes_max, elements: self.settings.elements_max }
+    }
+
+    /// Counts a fault of a peer.
+    pub fn closed(&self, why: &End) {
+        self.metrics.closed(self.service, why.reason());
+    }
+
+    /// Waits for room for so many bytes of a message.
+    pub async fn hold(&self, room: &mut Room, bytes: usize) -> Result<(), End> {
+        let held = room.0.as_ref().map_or(0, |room| room.num_permits() * ROOM_UNIT);
+        let wanted = bytes.saturating_sub(FREE_BYTES);
+        if wanted > held {
+            // Twice as much each time, so that a long message asks seldom.
+            let units = u32::try_from((wanted - held).max(held).div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX);
+            let more = self.room.clone().acquire_many_owned(units).await.map_err(|_| End::Gone)?;
+            match &mut room.0 {
+                Some(room) => room.merge(more),
+                None => room.0 = Some(more),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this way to speak is served.
+    pub fn check(&self, wire: Wire) -> Result<(), End> {
+        if self.settings.compact && wire.encoding != Encoding::Compact {
+            return Err(End::Refused("only the compact protocol is served here (--compact)".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn connection(&self, mut link: Link, shutdown: &Shutdown) -> Result<(), End> {
         let mut wire = None;
         loop {
             if link.data.is_empty() {
@@ -219,9 +278,16 @@ impl Gateway {
                 }
             }
             let limit = self.settings.message_timeout;
-            let whole = self.message(link, &mut wire);
-            let (from, to) = within(&*self.clock, limit, whole).await.ok_or(End::Late(limit))??;
+            if wire.is_none() {
+                let first = self.wire(&mut link);
+                let Some(found) = within(&*self.clock, limit, first).await.ok_or(End::Late(limit))?? else {
+                    return http::serve(self, link, shutdown).await;
+                };
+                wire = Some(found);
+            }
             let Some(wire) = wire else { return Ok(()) };
+            let whole = self.message(&mut link, wire);
+            let (from, to) = within(&*self.clock, limit, whole).await.ok_or(End::Late(limit))??;
             let answer = self.answer(wire, &link.data[from..to]).await?;
             link.consume(to);
             if let Some(answer) = answer {
@@ -234,47 +300,47 @@ impl Gateway {
         }
     }
 
-    /// Waits until a whole message lies in the buffer, and says where.
-    async fn message(&self, link: &mut Link, wire: &mut Option<Wire>) -> Result<(usize, usize), End> {
-        let wire = match wire {
-            Some(wire) => *wire,
-            None => {
-                let found = loop {
-                    match Wire::of(&link.data) {
-                        Some(found) => break found,
-                        None => link.more(&self.room).await?,
-                    }
-                };
-                if self.settings.framed && !found.framed {
-                    return Err(End::Refused("only framed messages are served here (--framed)".to_owned()));
-                }
-                if self.settings.compact && found.encoding != Encoding::Compact {
-                    return Err(End::Refused("only the compact protocol is served here (--compact)".to_owned()));
-                }
-                *wire.insert(found)
+    /// Waits for the bytes that tell how a connection speaks; `None` is HTTP.
+    async fn wire(&self, link: &mut Link) -> Result<Option<Wire>, End> {
+        let found = loop {
+            if link.data.starts_with(http::OPENING) {
+                return Ok(None);
+            }
+            match Wire::of(&link.data) {
+                Some(found) => break found,
+                None => link.more(self).await?,
             }
         };
-        let Settings { message_bytes_max, elements_max, .. } = self.settings;
-        let mut boundary = Boundary::new(wire.encoding, Bounds { bytes: message_bytes_max, elements: elements_max });
+        if self.settings.framed && !found.framed {
+            return Err(End::Refused("only framed messages are served here (--framed)".to_owned()));
+        }
+        self.check(found)?;
+        Ok(Some(found))
+    }
+
+    /// Waits until a whole message lies in the buffer, and says where.
+    async fn message(&self, link: &mut Link, wire: Wire) -> Result<(usize, usize), End> {
+        let bounds = self.bounds();
+        let mut boundary = Boundary::new(wire.encoding, bounds);
         if !wire.framed {
             loop {
                 if let Some(len) = boundary.find(&link.data)? {
                     return Ok((0, len));
                 }
-                link.more(&self.room).await?;
+                link.more(self).await?;
             }
         }
         while link.data.len() < FRAME_BYTES {
-            link.more(&self.room).await?;
+            link.more(self).await?;
         }
         let len = i32::from_be_bytes(link.data[..FRAME_BYTES].try_into().expect("four bytes"));
         let len = usize::try_from(len)
             .ok()
-            .filter(|len| *len <= message_bytes_max)
-            .ok_or_else(|| End::Refused(format!("a frame of {len} bytes; up to {message_bytes_max} are allowed")))?;
+            .filter(|len| *len <= bounds.bytes)
+            .ok_or_else(|| End::Refused(format!("a frame of {len} bytes; up to {} are allowed", bounds.bytes)))?;
         let end = FRAME_BYTES + len;
         while link.data.len() < end {
-            link.more(&self.room).await?;
+            link.more(self).await?;
         }
         match boundary.find(&link.data[FRAME_BYTES..end])? {
             Some(_) => Ok((FRAME_BYTES, end)),
@@ -282,14 +348,24 @@ impl Gateway {
         }
     }
 
-    async fn answer(&self, wire: Wire, message: &[u8]) -> Result<Option<Vec<u8>>, End> {
+    /// Answers a whole message; a call that wants no answer gets none.
+    pub async fn answer(&self, wire: Wire, message: &[u8]) -> Result<Option<Vec<u8>>, End> {
         let refused = |error: thrift::Error| End::Refused(format!("a message's head cannot be read: {error}"));
+        let begun = self.clock.monotonic();
         let call = Call::read(wire.encoding, message).map_err(refused)?;
         let _turn = self.turns.acquire().await.map_err(|_| End::Gone)?;
         let one_way = call.one_way;
         let head = call.head();
-        let mut data = match self.dispatch(call).await {
-            Ok(data) => data,
+        let reply = self.dispatch(call).await;
+        let (name, result) = match &reply {
+            Ok(answer) if answer.raised => (head.name(), "raised"),
+            Ok(_) => (head.name(), "ok"),
+            Err(error) if error.kind == ApplicationErrorKind::UnknownMethod => ("unknown", "failed"),
+            Err(_) => (head.name(), "failed"),
+        };
+        self.metrics.called(self.service, name, result, self.clock.monotonic().saturating_sub(begun));
+        let mut data = match reply {
+            Ok(answer) => answer.data,
             Err(error) => head.exception(&error).map_err(refused)?,
         };
         if one_way {

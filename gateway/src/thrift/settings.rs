@@ -38,6 +38,16 @@ pub struct Settings {
     pub read_only: bool,
 }
 
+impl Api {
+    /// HBase's name of the service.
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::One => "Hbase",
+            Api::Two => "THBaseService",
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {

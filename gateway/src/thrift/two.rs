@@ -19,6 +19,7 @@ use prost::Message;
 use protocol::filter::filter_from;
 use protocol::messages as pb;
 use protocol::meta::TableState;
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::clock::Clock;
 
 use super::call::Raised;
@@ -397,8 +398,9 @@ fn namespace_to(namespace: Namespace) -> g::TNamespaceDescriptor {
 }
 
 impl Two {
-    pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>) -> Two {
-        let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max);
+    /// `open` tells the open scanners.
+    pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>, open: Gauge) -> Two {
+        let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max, open);
         Two { connection, scanners, read_only: settings.read_only }
     }
 

@@ -10,10 +10,10 @@ use ferrobase_tests::repository;
 
 use crate::gateway::Gateway;
 
-const WIRES: [(&str, &str); 4] =
+pub const WIRES: [(&str, &str); 4] =
     [("buffered", "binary"), ("framed", "binary"), ("buffered", "compact"), ("framed", "compact")];
 
-fn python(script: &str, arguments: &[&str]) -> Command {
+pub fn python(script: &str, arguments: &[&str]) -> Command {
     let packages = repository().join(".cache/happybase");
     assert!(packages.is_dir(), "{} is missing: run tests/setup first", packages.display());
     let mut command = Command::new("timeout");
@@ -22,7 +22,7 @@ fn python(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     out.into_owned()

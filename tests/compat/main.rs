@@ -4,4 +4,5 @@
 
 mod gateway;
 mod happybase;
+mod hbase;
 mod hostile;

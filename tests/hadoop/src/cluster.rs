@@ -97,7 +97,7 @@ fn base() -> PathBuf {
 }
 
 /// A port of loopback that is free now; never given twice by this process.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         // Below the range that the kernel hands out, so that no client's socket takes it before a restart.
@@ -109,7 +109,7 @@ fn free_port() -> u16 {
     }
 }
 
-fn write_site(path: &Path, settings: &[(String, String)]) {
+pub(crate) fn write_site(path: &Path, settings: &[(String, String)]) {
     let mut text = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
     for (name, value) in settings {
         text += &format!("<property><name>{name}</name><value>{value}</value></property>\n");

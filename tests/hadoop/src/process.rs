@@ -27,11 +27,14 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tests/hadoop lies in the root").to_owned()
 }
 
-/// Hadoop's jars, resolved by `tests/setup`.
-fn class_path() -> String {
-    let list = root().join(".cache/hadoop-classpath.txt");
+/// Hadoop's jars.
+const CLASS_PATH: &str = ".cache/hadoop-classpath.txt";
+
+/// The jars in a list that `tests/setup` has resolved.
+fn class_path(list: &str) -> String {
+    let list = root().join(list);
     std::fs::read_to_string(&list)
-        .unwrap_or_else(|error| panic!("{}: {error}; run tests/setup first", list.display()))
+        .unwrap_or_else(|error| panic!("{}: {error}; run tests/setup first (with `hbase` for HBase)", list.display()))
         .trim()
         .to_owned()
 }
@@ -71,6 +74,18 @@ pub(crate) struct Java {
 impl Java {
     /// Starts a main class with the configuration in `conf`; it logs to `log`.
     pub(crate) fn start(main: &str, heap_mb: u32, conf: &Path, log: &Path, arguments: &[&str]) -> Java {
+        Java::start_with(CLASS_PATH, main, heap_mb, conf, log, arguments)
+    }
+
+    /// The same with another list of jars.
+    pub(crate) fn start_with(
+        list: &str,
+        main: &str,
+        heap_mb: u32,
+        conf: &Path,
+        log: &Path,
+        arguments: &[&str],
+    ) -> Java {
         let out = File::options().create(true).append(true).open(log).expect("a log file");
         let mut command = Command::new("java");
         command
@@ -78,7 +93,7 @@ impl Java {
             .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"])
             .args(OPENS)
             .arg("-cp")
-            .arg(format!("{}:{}", conf.display(), class_path()))
+            .arg(format!("{}:{}", conf.display(), class_path(list)))
             .arg(main)
             .args(arguments)
             .env_remove("HADOOP_CONF_DIR")
@@ -106,12 +121,22 @@ impl Java {
         assert_eq!(answer, 0, "signal {signal}");
     }
 
-    /// The last lines of its log.
-    pub(crate) fn log_end(&self) -> String {
+    fn log_text(&self) -> String {
         let mut text = String::new();
         if let Ok(mut file) = File::open(&self.log) {
-            let _ = file.read_to_string(&mut text); // only for a message
+            let _ = file.read_to_string(&mut text); // what cannot be read says nothing
         }
+        text
+    }
+
+    /// Whether its log has these words.
+    pub(crate) fn has_logged(&self, words: &str) -> bool {
+        self.log_text().contains(words)
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log_end(&self) -> String {
+        let text = self.log_text();
         let lines: Vec<&str> = text.lines().collect();
         format!("{}:\n{}", self.log.display(), lines[lines.len().saturating_sub(40)..].join("\n"))
     }

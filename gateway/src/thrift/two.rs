@@ -41,6 +41,13 @@ fn bad(why: impl std::fmt::Display) -> Raised {
     Raised::io(format!("java.lang.IllegalArgumentException: {why}"))
 }
 
+/// HBase's class for a change of a family that cannot be.
+const INVALID_FAMILY: &str = "org.apache.hadoop.hbase.InvalidFamilyOperationException";
+
+fn no_family(name: &[u8]) -> Raised {
+    Raised::io(format!("{INVALID_FAMILY}: the table has no column family `{}`", name.escape_ascii()))
+}
+
 fn result_to(row: &Row) -> g::TResult {
     let value = |cell: &Cell| g::TColumnValue {
         family: cell.family().to_vec(),
@@ -717,7 +724,10 @@ impl Two {
         self.alter(args.table_name, |table| {
             let name = family.name.clone();
             match table.families.insert(name.clone(), family) {
-                Some(_) => Err(bad(format!("the table has a column family `{}` already", name.escape_ascii()))),
+                Some(_) => {
+                    let why = format!("the table has a column family `{}` already", name.escape_ascii());
+                    Err(Raised::io(format!("{INVALID_FAMILY}: {why}")))
+                }
                 None => Ok(()),
             }
         })
@@ -727,7 +737,7 @@ impl Two {
     pub async fn delete_column_family(&self, args: g::DeleteColumnFamilyArgs) -> Result<()> {
         self.alter(args.table_name, |table| match table.families.remove(&args.column[..]) {
             Some(_) => Ok(()),
-            None => Err(bad(format!("the table has no column family `{}`", args.column.escape_ascii()))),
+            None => Err(no_family(&args.column)),
         })
         .await
     }
@@ -739,7 +749,7 @@ impl Two {
                 *old = family;
                 Ok(())
             }
-            None => Err(bad(format!("the table has no column family `{}`", family.name.escape_ascii()))),
+            None => Err(no_family(&family.name)),
         })
         .await
     }

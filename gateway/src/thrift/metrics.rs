@@ -68,7 +68,11 @@ impl Metrics {
         let help = "Time from a call's last byte to its answer";
         registry.register_with_unit("ferrobase_thrift_call", help, Unit::Seconds, seconds.clone());
         registry.register("ferrobase_thrift_connections", "Open connections", connections.clone());
-        registry.register("ferrobase_thrift_connections_closed", "Connections ended for a fault, by reason", closed.clone());
+        registry.register(
+            "ferrobase_thrift_connections_closed",
+            "Connections ended for a fault, by reason",
+            closed.clone(),
+        );
         registry.register("ferrobase_thrift_scanners_open", "Open scanners", scanners.clone());
         Arc::new(Metrics { calls, seconds, connections, closed, scanners, registry })
     }

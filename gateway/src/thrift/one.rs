@@ -16,8 +16,8 @@ use model::mutation::{CheckAndMutate, Condition, Mutation};
 use model::query::{Get, Scan, Selection};
 use model::schema::{FamilyDescriptor, TTL_FOREVER, TableDescriptor};
 use model::{Cell, CellType, ErrorKind, LATEST_TIMESTAMP};
-use protocol::meta::{self, RegionRow};
 use prometheus_client::metrics::gauge::Gauge;
+use protocol::meta::{self, RegionRow};
 use runtime::clock::Clock;
 
 use super::call::Raised;

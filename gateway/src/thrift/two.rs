@@ -15,11 +15,11 @@ use model::mutation::{CheckAndMutate, Condition, Durability, Mutation};
 use model::query::{Get, Scan, Selection, TimeRange};
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
 use model::{Cell, CellType, LATEST_TIMESTAMP};
+use prometheus_client::metrics::gauge::Gauge;
 use prost::Message;
 use protocol::filter::filter_from;
 use protocol::messages as pb;
 use protocol::meta::TableState;
-use prometheus_client::metrics::gauge::Gauge;
 use runtime::clock::Clock;
 
 use super::call::Raised;

@@ -15,6 +15,7 @@ mod plan;
 mod server;
 mod target;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use flags::{Load, Test};
 
 use crate::arguments::Format;
 use crate::failure::Failure;
+use crate::output::say;
 use chance::{Choice, Dice};
 use meter::{Tally, Usage};
 use plan::{Kind, Mix, Records, Shape};
@@ -70,9 +72,9 @@ pub async fn run(bench: &Bench, format: Format) -> Result<(), Failure> {
         std::fs::write(file, format!("{report:#}\n")).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     match format {
-        Format::Table => print_table(&report),
-        Format::Json => println!("{report:#}"),
-        Format::Jsonl => println!("{report}"),
+        Format::Table => say(table(&report).trim_end())?,
+        Format::Json => say(format_args!("{report:#}"))?,
+        Format::Jsonl => say(&report)?,
     }
     let phases = report["phases"].as_array().into_iter().flatten();
     let missing: u64 = phases.filter_map(|phase| phase["missing"].as_u64()).sum();
@@ -385,11 +387,14 @@ impl Worker {
     }
 }
 
-fn print_table(report: &Value) {
+/// The report for people.
+fn table(report: &Value) -> String {
+    let mut out = String::new();
     let settings = &report["settings"];
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let or_unknown = |value: &Value| if value.is_null() { "unknown".to_owned() } else { value.to_string() };
-    println!(
+    let _ = writeln!(
+        out,
         "{} on {}: {} rows of {} x {} bytes, {} at once, durability {}, {} cores{}",
         text(&report["bench"]),
         text(&settings["target"]),
@@ -402,7 +407,8 @@ fn print_table(report: &Value) {
         if report["optimised"] == json!(true) { "" } else { " (NOT an optimised build)" }
     );
     for phase in report["phases"].as_array().into_iter().flatten() {
-        println!(
+        let _ = writeln!(
+            out,
             "{}: {} operations in {:.2} s, {} a second, {} us of processor time each, {} bytes each, {} bytes written each, {} retries",
             text(&phase["phase"]),
             phase["operations"],
@@ -415,7 +421,8 @@ fn print_table(report: &Value) {
         );
         for (kind, latency) in phase["latency_us"].as_object().into_iter().flatten() {
             let value = |name: &str| latency[name].to_string();
-            println!(
+            let _ = writeln!(
+                out,
                 "  {kind}: {} times, mean {} us, p50 {}, p90 {}, p99 {}, p99.9 {}, max {}",
                 value("count"),
                 value("mean"),
@@ -427,4 +434,5 @@ fn print_table(report: &Value) {
             );
         }
     }
+    out
 }

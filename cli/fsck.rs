@@ -1,9 +1,9 @@
 //! `fsck`: what the registers of a data root say against the files that lie there. Read-only unless `--repair` is said.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use master::{CheckOptions, Checked, Finding};
+use parking_lot::Mutex;
 use runtime::Runtime;
 use serde_json::json;
 use storage::cache::BlockCache;
@@ -11,6 +11,7 @@ use storage::cache::BlockCache;
 use crate::arguments::{Format, Fsck};
 use crate::failure::Failure;
 use crate::logs::Logs;
+use crate::output;
 
 /// Memory for blocks while files are read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
@@ -20,8 +21,13 @@ pub async fn run(flags: &Fsck, format: Format) -> Result<(), Failure> {
     let runtime = Runtime::system();
     let fs = flags.roots.open_existing("--data", &flags.data, &runtime).await?;
     let options = CheckOptions { table: flags.table.clone(), deep: flags.deep, repair: flags.repair };
-    // Nobody may be reading: the exit code tells all the same.
-    let say = |line: String| drop(writeln!(std::io::stdout(), "{line}"));
+    // The check goes on when nobody reads; its end tells that too.
+    let lost = Mutex::new(None);
+    let say = |line: String| {
+        if let Err(failure) = output::say(line) {
+            *lost.lock() = Some(failure);
+        }
+    };
     let mut document = Vec::new();
     let mut tell = |finding: &Finding| {
         let Finding { kind, path, why, repaired } = finding;
@@ -53,5 +59,9 @@ pub async fn run(flags: &Fsck, format: Format) -> Result<(), Failure> {
             say(summary.to_string());
         }
     }
-    if checked.findings > 0 { Err(Failure::failed("")) } else { Ok(()) }
+    match lost.into_inner() {
+        Some(failure) => Err(failure),
+        None if checked.findings > 0 => Err(Failure::failed("")),
+        None => Ok(()),
+    }
 }

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections at a time; the next ones wait.
-const CONNECTIONS_MAX: usize = 16;
+const CONNECTIONS_MAX: usize = 256;
 /// How long a connection may last; what is asked here is short.
 const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 /// How long requests under way may take at a shutdown.

@@ -19,6 +19,7 @@ use storage::source::{CellSource, Progress};
 
 use crate::arguments::{Format, Hfile, Inspect};
 use crate::failure::Failure;
+use crate::output::say;
 use crate::shell::binary;
 
 /// Memory for blocks while a file is read, in bytes.
@@ -31,13 +32,11 @@ pub const HBASE_LEVEL: &str = "2.6.1";
 pub fn version(format: Format) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     match format {
-        Format::Table => println!("ferrobase {version}"),
-        _ => println!(
-            "{}",
-            json!({"version": version, "hbase": HBASE_LEVEL, "formats": {"hfile": "3.3", "log": 1, "manifest": 1}})
-        ),
+        Format::Table => say(format_args!("ferrobase {version}")),
+        _ => {
+            say(json!({"version": version, "hbase": HBASE_LEVEL, "formats": {"hfile": "3.3", "log": 1, "manifest": 1}}))
+        }
     }
-    Ok(())
 }
 
 /// Runs one `inspect`.

@@ -12,6 +12,7 @@ mod inspect;
 mod logging;
 mod logs;
 mod memory;
+mod output;
 mod read_cache;
 mod ready;
 mod roots;

@@ -162,7 +162,10 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     ready.store(false, Ordering::Release);
     drop(ready_file);
     if taken_over {
-        return Err(Failure::held(format!("{}: another process has taken the data root over", flags.data)));
+        return Err(Failure::held(format!(
+            "{}: another process has taken the data root over, or its files are gone",
+            flags.data
+        )));
     }
     if !global.quiet {
         // Standard error may be closed by now.
@@ -272,7 +275,7 @@ struct Told {
 
 impl Status for Told {
     fn failure(&self) -> Option<String> {
-        self.node.is_fenced().then(|| "another process has taken the data root over".to_owned())
+        self.node.is_fenced().then(|| "another process has taken the data root over, or its files are gone".to_owned())
     }
 
     fn metrics(&self) -> String {

@@ -11,9 +11,11 @@ use crate::error::{CoordinationError, Result};
 use crate::register::{Body, Format, Stored, Writer, Written};
 
 const ID: Format = Format { magic: b"FBCLUST1", version: 1, what: "cluster id" };
-const ID_PATH: &str = "ferrobase/cluster/id";
+/// Where the cluster's id lies.
+pub const ID_PATH: &str = "ferrobase/cluster/id";
 const LEADER: Format = Format { magic: b"FBLEADR1", version: 1, what: "leader register" };
-const LEADER_PATH: &str = "ferrobase/cluster/leader";
+/// Where the leader's register lies.
+pub const LEADER_PATH: &str = "ferrobase/cluster/leader";
 /// Longest blob that is read as a cluster id.
 const ID_LEN_MAX: usize = 1024;
 /// Take-overs that may win before us while we try.
@@ -112,8 +114,16 @@ pub async fn take_over_from(
     if address.is_empty() {
         return Err(CoordinationError::Invalid("a leader needs an address".to_owned()));
     }
-    let cluster_id = ensure_id(fs, runtime).await?;
     let LeaderSeen(mut current) = seen;
+    let cluster_id = match current {
+        None => ensure_id(fs, runtime).await?,
+        // Whoever led has seen it: another id would cut the cluster off from its logs.
+        Some(_) => cluster_id(fs).await?.ok_or_else(|| CoordinationError::Corrupt {
+            what: ID.what,
+            why: "it is missing, though the cluster had a leader; restore it from a copy".to_owned(),
+            path: ID_PATH.to_owned(),
+        })?,
+    };
     for _ in 0..TRIES_MAX {
         let before = current.as_ref().map_or(0, |stored| stored.body.master_epoch);
         let master_epoch = before.checked_add(1).ok_or_else(|| CoordinationError::Corrupt {

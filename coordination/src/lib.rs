@@ -13,5 +13,7 @@ mod logs;
 pub mod register;
 
 pub use error::{CoordinationError, Result};
-pub use leader::{Leader, LeaderSeen, Leadership, cluster_id, read_leader, take_over, take_over_from};
-pub use logs::{LogMark, LogRoot, LogRoots, log_mark, mark_log};
+pub use leader::{
+    ID_PATH, LEADER_PATH, Leader, LeaderSeen, Leadership, cluster_id, read_leader, take_over, take_over_from,
+};
+pub use logs::{LOGS_PATH, LogMark, LogRoot, LogRoots, log_mark, mark_log};

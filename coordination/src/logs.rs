@@ -19,7 +19,8 @@ use crate::leader::{Leadership, text};
 use crate::register::{Body, Format, Stored, Writer, Written};
 
 const LOGS: Format = Format { magic: b"FBLOGRT1", version: 1, what: "register of log roots" };
-const LOGS_PATH: &str = "ferrobase/cluster/logs";
+/// Where the register of log roots lies.
+pub const LOGS_PATH: &str = "ferrobase/cluster/logs";
 const MARK: Format = Format { magic: b"FBLOGID1", version: 1, what: "mark of a log root" };
 const MARK_PATH: &str = "ferrobase/log/root";
 /// Longest blob that is read as a mark.

@@ -5,12 +5,13 @@
 //!   (docs/PROTOCOLS.md §10, G1), so it is safe beside a running server.
 //! - A finding about a region is told only if its manifest, read once more, still says the same.
 //!
-//! Not here: what live streams of the log hold; META, which is a cache and mended at each start.
+//! Not here: META, which is a cache and mended at each start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use coordination::LogRoots;
 use filesystem::{Entry, Filesystem};
 use model::ErrorKind;
 use model::region::RegionInfo;
@@ -19,6 +20,7 @@ use storage::cache::BlockCache;
 use storage::file::reader::HFileReader;
 use storage::manifest::{self, FileEntry, Manifest};
 use storage::region::{file_epoch, folder};
+use storage::wal::survey::{self, ObjectEnd};
 use storage::wal::{self, FindRoot, StreamId};
 
 use crate::catalog::{self, Catalog, META_TABLE_ID, OWN_TABLE_ID, own_region};
@@ -105,6 +107,27 @@ struct Check<'a> {
     lying: BTreeMap<String, Vec<Entry>>,
     /// Folders of tables whose regions are not known.
     unknown: BTreeSet<String>,
+    /// Streams of logs that were read.
+    looked: BTreeSet<StreamId>,
+}
+
+/// Reads what a stream holds, and tells what no start would take; how much that is.
+async fn stream(logs: &Arc<dyn Filesystem>, id: StreamId, tell: &mut (dyn FnMut(&Finding) + Send)) -> Result<u64> {
+    let found = match survey::look(logs, id.stream).await {
+        Ok(found) => found,
+        // Told of each region that needs it.
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    let mut findings = 0;
+    for object in found.into_iter().flat_map(|stream| stream.objects) {
+        if let ObjectEnd::Damaged { at, why } = object.end {
+            let why = format!("at byte {at}: {why}; regions that need log stream {id} cannot be opened");
+            tell(&Finding { kind: FindingKind::Damaged, path: object.path, why, repaired: false });
+            findings += 1;
+        }
+    }
+    Ok(findings)
 }
 
 /// Checks a root; `logs` finds the log roots that its manifests name.
@@ -125,7 +148,9 @@ pub async fn check(
         lying.entry(region.join("/")).or_default().push(entry);
     }
     let (checked, unknown, roots) = (Checked::default(), BTreeSet::new(), [(0, Some(fs.clone()))].into());
-    let mut check = Check { fs, options, cache, logs, roots, tell, checked, lying, unknown };
+    let looked = BTreeSet::new();
+    let mut check = Check { fs, options, cache, logs, roots, tell, checked, lying, unknown, looked };
+    check.cluster().await?;
     let catalog = match catalog::FORMAT.read(fs, catalog::PATH).await? {
         Some(stored) => Catalog::decode(stored.body.payload)?,
         None => {
@@ -157,6 +182,36 @@ impl Check<'_> {
     fn found(&mut self, kind: FindingKind, path: &str, why: String) {
         self.checked.findings += 1;
         (self.tell)(&Finding { kind, path: path.to_owned(), why, repaired: false });
+    }
+
+    /// What a start reads before anything else.
+    async fn cluster(&mut self) -> Result<()> {
+        let missing = "no server starts over the root without it; restore it from a copy";
+        let damaged = |error: &dyn fmt::Display| format!("{error}; no server starts over the root");
+        match coordination::cluster_id(self.fs).await {
+            Ok(Some(_)) => {}
+            Ok(None) => self.found(FindingKind::Missing, coordination::ID_PATH, missing.to_owned()),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.found(FindingKind::Damaged, coordination::ID_PATH, damaged(&error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match coordination::read_leader(self.fs).await {
+            Ok(Some(_)) => {}
+            Ok(None) => self.found(FindingKind::Missing, coordination::LEADER_PATH, missing.to_owned()),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.found(FindingKind::Damaged, coordination::LEADER_PATH, damaged(&error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match LogRoots::read(self.fs).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.found(FindingKind::Damaged, coordination::LOGS_PATH, damaged(&error));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn table(&mut self, name: &TableName, id: &str) -> Result<()> {
@@ -194,7 +249,14 @@ impl Check<'_> {
 
     /// The manifest, as a sure reading shows it; `None` if there is nothing to compare with, which was told.
     async fn manifest(&mut self, path: &str, region: &RegionInfo) -> Result<Option<Manifest>> {
-        let Some(value) = self.fs.register_read_settled(path).await? else {
+        let read = match self.fs.register_read_settled(path).await {
+            Err(error) if error.kind() == filesystem::ErrorKind::Corrupt => {
+                self.found(FindingKind::Damaged, path, format!("{error}; region {region} cannot be opened"));
+                return Ok(None);
+            }
+            read => read?,
+        };
+        let Some(value) = read else {
             let why = format!("manifest of region {region}: the region cannot be opened; restore the register");
             self.found(FindingKind::Missing, path, why);
             return Ok(None);
@@ -271,6 +333,9 @@ impl Check<'_> {
             self.roots.insert(need.root, found);
         }
         let Some(Some(logs)) = self.roots.get(&need.root) else { return Ok(None) };
+        if self.options.deep && self.looked.insert(need) {
+            self.checked.findings += stream(logs, need, self.tell).await?;
+        }
         let log_name = manifest::log_name(table_id, &region.encoded_name());
         let name = self.options.deep.then_some(log_name.as_bytes());
         match wal::look(logs, need.stream, name).await {

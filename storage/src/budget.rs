@@ -4,8 +4,10 @@
 //! - What is charged is exactly the sum of the living [`Charge`]s, and never above the limit, but for one single write
 //!   that is larger than the limit and finds nothing else charged, and for what a replay brings.
 //! - A writer above the limit waits; it never makes memory grow, and after the wait it is told to try again.
+//! - While a writer waits something should be flushed, however much is free: its write may be larger than that.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,6 +30,8 @@ struct Shared {
     limit: u64,
     freed: Notify,
     pressed: Notify,
+    /// Writers that wait for room.
+    waiting: AtomicUsize,
     /// KiB that replays may hold beside memtables.
     replays: Arc<Semaphore>,
     replays_kib: u32,
@@ -79,9 +83,26 @@ impl Shared {
         }
     }
 
-    /// Whether flushing should begin: 3/4 of the limit, so that writers seldom wait.
+    /// Whether flushing should begin: 3/4 of the limit, so that writers seldom wait, or less if one does.
     fn is_pressed(&self, used: u64) -> bool {
-        used >= self.limit - self.limit / 4
+        used >= self.limit - self.limit / 4 || (used > 0 && self.waiting.load(Ordering::Acquire) > 0)
+    }
+}
+
+/// A writer that waits.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn of(shared: &'a Shared) -> Waiting<'a> {
+        shared.waiting.fetch_add(1, Ordering::AcqRel);
+        shared.pressed.notify_one();
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -94,6 +115,7 @@ impl Budget {
             limit,
             freed: Notify::new(),
             pressed: Notify::new(),
+            waiting: AtomicUsize::new(0),
             replays: Arc::new(Semaphore::new(replays_kib as usize)),
             replays_kib,
         }))
@@ -154,6 +176,7 @@ impl Budget {
         if let Some(charge) = self.try_take(bytes) {
             return Ok(charge);
         }
+        let _waiting = Waiting::of(&self.0);
         let waiting = async {
             loop {
                 let freed = self.0.freed.notified();
@@ -255,6 +278,22 @@ mod tests {
         budget.pressed().await;
         drop((held, more));
         assert!(!budget.is_pressed());
+    }
+
+    /// Large writes do not fit long before the limit is near.
+    #[tokio::test]
+    async fn a_writer_that_waits_presses_for_a_flush() {
+        let budget = Budget::new(100);
+        let held = budget.try_take(40).expect("room");
+        assert!(!budget.is_pressed());
+        let waiting = budget.take(&SystemClock, 70, Duration::from_secs(60));
+        tokio::pin!(waiting);
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        budget.pressed().await;
+        drop(held); // flushed
+        let large = waiting.await.expect("room");
+        assert!(!budget.is_pressed());
+        drop(large);
     }
 
     #[tokio::test]

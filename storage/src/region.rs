@@ -34,6 +34,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use filesystem::Filesystem;
+use model::cell::ROW_LEN_MAX;
 use model::region::RegionInfo;
 use model::schema::TableDescriptor;
 use model::{CellOrder, SeqNo};
@@ -266,6 +267,7 @@ impl Region {
         if row.is_empty() {
             return Err(StorageError::Invalid("the row is empty".to_owned()));
         }
+        check_row_len(row)?;
         if !self.info.contains(row) {
             let row = row[..row.len().min(64)].escape_ascii().to_string();
             return Err(StorageError::WrongRegion { row, region: self.name() });
@@ -279,4 +281,13 @@ impl Region {
         }
         Err(StorageError::NoSuchFamily { family: family.escape_ascii().to_string(), region: self.name() })
     }
+}
+
+/// A longer row cannot exist, and a search key for it would be cut to that of another row.
+fn check_row_len(row: &[u8]) -> Result<()> {
+    if row.len() > ROW_LEN_MAX {
+        let why = format!("a row has at most {ROW_LEN_MAX} bytes. length=`{}`", row.len());
+        return Err(StorageError::Invalid(why));
+    }
+    Ok(())
 }

@@ -66,6 +66,8 @@ impl Region {
     /// Starts a scan.
     pub async fn scanner(self: &Arc<Self>, scan: &Scan) -> Result<RegionScanner> {
         self.check_open()?;
+        super::check_row_len(&scan.start_row)?;
+        super::check_row_len(&scan.stop_row)?;
         self.scan(Query::from(scan), scan.mvcc_read_point.map(SeqNo)).await
     }
 

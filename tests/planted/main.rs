@@ -157,7 +157,12 @@ fn build(tree: &Path, target: &Path, arguments: &[String]) -> Result<Built, Stri
     let said = String::from_utf8_lossy(&built.stdout);
     if !built.status.success() {
         let errors = String::from_utf8_lossy(&built.stderr);
-        let first: Vec<_> = said.lines().chain(errors.lines()).filter(|line| line.contains("error")).take(3).collect();
+        let first: Vec<_> = said
+            .lines()
+            .chain(errors.lines())
+            .filter(|line| line.contains("\"level\":\"error\"") || line.starts_with("error"))
+            .take(3)
+            .collect();
         return Err(format!("does not build: {}", first.join("\n")));
     }
     let tests: Vec<&str> = said.lines().filter(|line| line.contains("\"executable\":\"")).collect();

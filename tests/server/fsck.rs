@@ -96,3 +96,58 @@ fn what_is_missing_changed_damaged_or_left_over_is_named() {
     let output = ferrobase(folder, &["fsck", "--data", "nosuch"]);
     assert!(output.status.code() == Some(2) && !folder.join("nosuch").exists(), "{:?}", said(&output));
 }
+
+/// What keeps a server from starting is a finding.
+#[test]
+fn what_a_start_needs_is_looked_at() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let data = folder.join("data");
+    let server = Server::start(&data, &[]);
+    let connect = format!("127.0.0.1:{}", server.port);
+    let puts: String = (0..50).map(|n| format!("put 't', 'r{n}', 'f:q', 'v'; ")).collect();
+    let wrote = ferrobase(folder, &["shell", "--connect", &connect, "-c", &format!("create 't', 'f'; {puts}")]);
+    assert!(wrote.status.success(), "{:?}", said(&wrote));
+    server.kill();
+    assert_eq!(fsck(folder, &["--deep"]).1, Vec::<String>::new());
+    let refused = |what: &str| {
+        let output = ferrobase(folder, &["standalone", "--data", "data", "--port", "0", "--http-port", "off"]);
+        let (_, why) = said(&output);
+        assert!(!output.status.success() && why.contains(what), "{}: {why}", output.status);
+    };
+
+    let id = data.join("ferrobase/cluster/id");
+    let sound = fs::read(&id).expect("a file");
+    fs::remove_file(&id).expect("removed");
+    let (code, found, _) = fsck(folder, &[]);
+    assert_eq!((code, found), (Some(1), vec!["missing ferrobase/cluster/id".to_owned()]));
+    refused("ferrobase/cluster/id");
+    assert!(!id.exists(), "another id was made");
+    fs::write(&id, sound).expect("written");
+
+    let flip = |file: &Path, at: usize| {
+        let mut bytes = fs::read(file).expect("a file");
+        bytes[at] ^= 1;
+        fs::write(file, bytes).expect("written");
+    };
+    let mut leader = Vec::new();
+    store_files(&data.join("ferrobase/cluster/leader"), &mut leader);
+    let body = leader.iter().find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("b.")));
+    let body = body.expect("a register's body");
+    flip(body, 10);
+    let (code, found, _) = fsck(folder, &[]);
+    assert_eq!((code, found), (Some(1), vec!["damaged ferrobase/cluster/leader".to_owned()]));
+    flip(body, 10);
+
+    let mut logs = Vec::new();
+    store_files(&data.join("ferrobase/log"), &mut logs);
+    let longest = logs.iter().max_by_key(|file| fs::metadata(file).expect("a file").len()).expect("a segment");
+    let middle = usize::try_from(fs::metadata(longest).expect("a file").len() / 2).expect("small");
+    flip(longest, middle);
+    assert_eq!(fsck(folder, &[]).1, Vec::<String>::new(), "what the log holds is read by a deep look only");
+    let (code, found, _) = fsck(folder, &["--deep"]);
+    assert_eq!(code, Some(1));
+    assert!(found.iter().any(|one| one.starts_with("damaged ferrobase/log/")), "{found:?}");
+    flip(longest, middle);
+    assert_eq!(fsck(folder, &["--deep"]).1, Vec::<String>::new());
+}

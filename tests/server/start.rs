@@ -95,6 +95,7 @@ fn bad_usage_is_2_and_touches_nothing() {
         (&["--memory", "much", "--port", "0"], "64M"),
         (&["--prot", "0"], "--port"),
         (&["--log-level", "a=b=c"], "--log-level"),
+        (&["--log-level", "warning"], "`warning` is no level"),
         (&["--data", "/dev/null", "--port", "0", "--http-port", "off"], "--data"),
         (&["--ready-file", "/nowhere/x", "--port", "0", "--http-port", "off"], "--ready-file /nowhere/x"),
     ];
@@ -105,6 +106,38 @@ fn bad_usage_is_2_and_touches_nothing() {
         assert!(why.contains(hint), "{arguments:?}: {why}");
         assert!(!folder.path().join("ferrobase-data").exists(), "{arguments:?} touched the data");
     }
+}
+
+/// Scripts and people must not take silence for a result.
+#[test]
+fn a_result_that_nobody_takes_is_an_error() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &[]);
+    server.kill();
+    let bench = ["bench", "ycsb", "--workload", "c", "--target", "none", "--records", "10", "--operations", "10"];
+    for arguments in [&["version"][..], &["fsck", "--data", "data"], &bench] {
+        let mut command = std::process::Command::new(ferrobase_tests::process::binary());
+        let output = command.args(arguments).current_dir(folder.path()).stdout(full()).output().expect("it runs");
+        let (_, why) = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {why}");
+        assert!(why.contains("standard output"), "{arguments:?}: {why}");
+    }
+}
+
+/// A write larger than what is free, and a memtable too small to be flushed for its own sake.
+#[test]
+fn large_writes_make_room_for_themselves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &["--memory", "32M"]);
+    let script = folder.path().join("large.rb");
+    let value = "v".repeat(9 << 20);
+    let puts: String = (0..4).map(|n| format!("put 'large', 'r{n}', 'f:q', '{value}'\n")).collect();
+    std::fs::write(&script, format!("create 'large', 'f'\n{puts}count 'large'\n")).expect("written");
+    let connect = format!("127.0.0.1:{}", server.port);
+    let output = ferrobase(folder.path(), &["shell", "--connect", &connect, &script.to_string_lossy()]);
+    let (out, why) = said(&output);
+    assert!(output.status.success() && out.contains("4 row(s)"), "{}: {why}", output.status);
 }
 
 /// Whoever did not type a value must be told where it comes from.

@@ -211,3 +211,22 @@ fn a_person_may_err_cancel_and_go_on() {
     assert!(kept.contains("t = create 'people', 'f'") && kept.contains("list_namespace_tables 'default'"), "{kept}");
     assert!(!kept.contains("garbage"), "{kept}");
 }
+
+/// Lines that come in one piece, from a terminal that does not mark what is pasted, all run.
+#[test]
+fn lines_that_come_at_once_all_run() {
+    let data = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&data.path().join("data"), &[]);
+    let mut terminal = Terminal::open(&server, &data.path().join("history"), 120);
+    terminal.until("ferrobase:001> ");
+    terminal.press("create 'pasted', 'f'\r");
+    terminal.until("Created table pasted\n");
+    terminal.until("ferrobase:002> ");
+    let lines: Vec<String> = (0..30).map(|n| format!("put 'pasted', 'r{n:02}', 'f:q', 'v'\r")).collect();
+    terminal.press(&lines.concat());
+    terminal.until("ferrobase:032> ");
+    terminal.press("count 'pasted'\r");
+    terminal.until("30 row(s)");
+    terminal.press("exit\r");
+    assert_eq!(terminal.end(), Some(0));
+}

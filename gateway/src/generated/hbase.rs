@@ -104,8 +104,8 @@ impl TCell {
 impl TSerializable for TCell {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<TCell> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Bytes> = Some(Vec::new());
-    let mut f_2: Option<i64> = Some(0);
+    let mut f_1: Option<Bytes> = None;
+    let mut f_2: Option<i64> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -197,15 +197,15 @@ impl ColumnDescriptor {
 impl TSerializable for ColumnDescriptor {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<ColumnDescriptor> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
-    let mut f_2: Option<i32> = Some(0);
-    let mut f_3: Option<String> = Some("".to_owned());
-    let mut f_4: Option<bool> = Some(false);
-    let mut f_5: Option<String> = Some("".to_owned());
-    let mut f_6: Option<i32> = Some(0);
-    let mut f_7: Option<i32> = Some(0);
-    let mut f_8: Option<bool> = Some(false);
-    let mut f_9: Option<i32> = Some(0);
+    let mut f_1: Option<Text> = None;
+    let mut f_2: Option<i32> = None;
+    let mut f_3: Option<String> = None;
+    let mut f_4: Option<bool> = None;
+    let mut f_5: Option<String> = None;
+    let mut f_6: Option<i32> = None;
+    let mut f_7: Option<i32> = None;
+    let mut f_8: Option<bool> = None;
+    let mut f_9: Option<i32> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -370,13 +370,13 @@ impl TRegionInfo {
 impl TSerializable for TRegionInfo {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<TRegionInfo> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
-    let mut f_2: Option<Text> = Some(Vec::new());
-    let mut f_3: Option<i64> = Some(0);
-    let mut f_4: Option<Text> = Some(Vec::new());
-    let mut f_5: Option<i8> = Some(0);
-    let mut f_6: Option<Text> = Some(Vec::new());
-    let mut f_7: Option<i32> = Some(0);
+    let mut f_1: Option<Text> = None;
+    let mut f_2: Option<Text> = None;
+    let mut f_3: Option<i64> = None;
+    let mut f_4: Option<Text> = None;
+    let mut f_5: Option<i8> = None;
+    let mut f_6: Option<Text> = None;
+    let mut f_7: Option<i32> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -513,10 +513,10 @@ impl Mutation {
 impl TSerializable for Mutation {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<Mutation> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<bool> = Some(false);
-    let mut f_2: Option<Text> = Some(Vec::new());
-    let mut f_3: Option<Text> = Some(Vec::new());
-    let mut f_4: Option<bool> = Some(false);
+    let mut f_1: Option<bool> = None;
+    let mut f_2: Option<Text> = None;
+    let mut f_3: Option<Text> = None;
+    let mut f_4: Option<bool> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -616,8 +616,8 @@ impl BatchMutation {
 impl TSerializable for BatchMutation {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<BatchMutation> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
-    let mut f_2: Option<Vec<Mutation>> = Some(Vec::new());
+    let mut f_1: Option<Text> = None;
+    let mut f_2: Option<Vec<Mutation>> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -709,10 +709,10 @@ impl TIncrement {
 impl TSerializable for TIncrement {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<TIncrement> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
-    let mut f_2: Option<Text> = Some(Vec::new());
-    let mut f_3: Option<Text> = Some(Vec::new());
-    let mut f_4: Option<i64> = Some(0);
+    let mut f_1: Option<Text> = None;
+    let mut f_2: Option<Text> = None;
+    let mut f_3: Option<Text> = None;
+    let mut f_4: Option<i64> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -812,7 +812,7 @@ impl TColumn {
 impl TSerializable for TColumn {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<TColumn> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
+    let mut f_1: Option<Text> = None;
     let mut f_2: Option<TCell> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
@@ -893,7 +893,7 @@ impl TRowResult {
 impl TSerializable for TRowResult {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<TRowResult> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
+    let mut f_1: Option<Text> = None;
     let mut f_2: Option<BTreeMap<Text, TCell>> = None;
     let mut f_3: Option<Vec<TColumn>> = None;
     loop {
@@ -1211,10 +1211,10 @@ impl TAppend {
 impl TSerializable for TAppend {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<TAppend> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<Text> = Some(Vec::new());
-    let mut f_2: Option<Text> = Some(Vec::new());
-    let mut f_3: Option<Vec<Text>> = Some(Vec::new());
-    let mut f_4: Option<Vec<Text>> = Some(Vec::new());
+    let mut f_1: Option<Text> = None;
+    let mut f_2: Option<Text> = None;
+    let mut f_3: Option<Vec<Text>> = None;
+    let mut f_4: Option<Vec<Text>> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -1334,8 +1334,8 @@ impl IOError {
 impl TSerializable for IOError {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<IOError> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<String> = Some("".to_owned());
-    let mut f_2: Option<bool> = Some(false);
+    let mut f_1: Option<String> = None;
+    let mut f_2: Option<bool> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -1425,7 +1425,7 @@ impl IllegalArgument {
 impl TSerializable for IllegalArgument {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<IllegalArgument> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<String> = Some("".to_owned());
+    let mut f_1: Option<String> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -1504,7 +1504,7 @@ impl AlreadyExists {
 impl TSerializable for AlreadyExists {
   fn read_from_in_protocol(i_prot: &mut dyn TInputProtocol) -> thrift::Result<AlreadyExists> {
     i_prot.read_struct_begin()?;
-    let mut f_1: Option<String> = Some("".to_owned());
+    let mut f_1: Option<String> = None;
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {

@@ -270,3 +270,22 @@ impl From<Raised> for crate::generated::thbase::TIllegalArgument {
         Self { message: Some(raised.message().to_owned()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generated::hbase::{ColumnDescriptor, Mutation};
+
+    /// A mutation that does not say so must not pass the log by.
+    #[test]
+    fn absent_fields_stay_absent() {
+        for encoding in [Encoding::Binary { strict: true }, Encoding::Compact] {
+            let mut data = &[0][..];
+            let mutation = Mutation::read_from_in_protocol(&mut *encoding.reader(&mut data)).expect("a struct");
+            assert_eq!((mutation.is_delete, mutation.write_to_w_a_l), (None, None));
+            let mut data = &[0][..];
+            let column = ColumnDescriptor::read_from_in_protocol(&mut *encoding.reader(&mut data)).expect("a struct");
+            assert_eq!((column.max_versions, column.compression, column.time_to_live), (None, None, None));
+        }
+    }
+}

@@ -105,6 +105,18 @@ async fn rows(region: &Arc<Region>, scan: &Scan) -> Vec<Vec<Cell>> {
     out.into_iter().map(|row| row.cells).collect()
 }
 
+/// A search key for a row that cannot be would be cut to another row's.
+#[tokio::test]
+async fn rows_that_cannot_be_are_refused() {
+    let mut host = Host::new(Arc::new(MemoryFilesystem::default()));
+    let region = host.open().await;
+    let long = vec![b'r'; ROW_LEN_MAX + 1];
+    assert_eq!(region.get(&Get::new(long.clone())).await.expect_err("refused").kind(), ErrorKind::Invalid);
+    for scan in [Scan::between(long.clone(), ""), Scan::between("", long)] {
+        assert_eq!(region.scanner(&scan).await.err().expect("refused").kind(), ErrorKind::Invalid);
+    }
+}
+
 #[tokio::test]
 async fn what_is_written_is_read_before_and_after_flush_compaction_and_opening() {
     let folder = tempfile::tempdir().expect("folder");

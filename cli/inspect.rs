@@ -20,13 +20,11 @@ use storage::source::{CellSource, Progress};
 use crate::arguments::{Format, Hfile, Inspect};
 use crate::failure::Failure;
 use crate::output::say;
+use crate::ready::HBASE_LEVEL;
 use crate::shell::binary;
 
 /// Memory for blocks while a file is read, in bytes.
 const CACHE_BYTES: u64 = 32 << 20;
-
-/// The HBase whose semantics, messages and store files these are.
-pub const HBASE_LEVEL: &str = "2.6.1";
 
 /// Prints the version.
 pub fn version(format: Format) -> Result<(), Failure> {

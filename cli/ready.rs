@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+/// The HBase whose semantics, messages and store files these are.
+pub const HBASE_LEVEL: &str = "2.6.1";
+
 /// What the file says; ports that are closed are `null`.
 #[derive(Debug, Serialize)]
 pub struct Ready {

@@ -100,7 +100,7 @@ pub fn show_filters(context: &mut Context<'_>, arguments: Arguments) -> Result<V
 /// `version`.
 pub fn version(context: &mut Context<'_>, arguments: Arguments) -> Result<Value> {
     arguments.done()?;
-    let (version, level) = (env!("CARGO_PKG_VERSION"), crate::inspect::HBASE_LEVEL);
+    let (version, level) = (env!("CARGO_PKG_VERSION"), crate::ready::HBASE_LEVEL);
     context.printer.line(format!("{version}, with the words and messages of HBase {level}"))?;
     context.printer.one(|| json!({"version": version, "hbase": level}))?;
     Ok(Value::Nil)

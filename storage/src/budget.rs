@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use runtime::clock::{Clock, within};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::error::{Result, StorageError};
 
@@ -35,6 +35,8 @@ struct Shared {
     /// KiB that replays may hold beside memtables.
     replays: Arc<Semaphore>,
     replays_kib: u32,
+    /// Replays that may flush at a time: each flush takes memory of its own.
+    replay_flushes: Semaphore,
 }
 
 /// A memory budget; clones share it.
@@ -118,6 +120,7 @@ impl Budget {
             waiting: AtomicUsize::new(0),
             replays: Arc::new(Semaphore::new(replays_kib as usize)),
             replays_kib,
+            replay_flushes: Semaphore::new(1),
         }))
     }
 
@@ -135,6 +138,11 @@ impl Budget {
     pub(crate) async fn replay_room(&self, bytes: u64) -> OwnedSemaphorePermit {
         let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, self.0.replays_kib);
         self.0.replays.clone().acquire_many_owned(kib).await.expect("never closed")
+    }
+
+    /// Waits for its turn to flush amid a replay.
+    pub(crate) async fn replay_flush_turn(&self) -> SemaphorePermit<'_> {
+        self.0.replay_flushes.acquire().await.expect("never closed")
     }
 
     /// The memtables' share of the memory that a process was given: 40 %.

@@ -156,6 +156,7 @@ async fn a_start_after_a_kill_replays_within_a_small_budget() {
     }
     server.kill();
     let server = Server::start(&data, &["--memory", &budget]);
+    println!("peak when the server is ready: {} MiB", peak_mib(server.pid()));
     let connection = Connection::builder(&format!("127.0.0.1:{}", server.port)).open().await.expect("connected");
     let mut rows = connection.table(descriptor.name).scan(model::query::Scan::default());
     let mut count = 0;

@@ -241,7 +241,12 @@ impl Region {
                 }
                 drop((stores, room));
                 self.charge.get_mut().absorb(budget.take_anyway(bytes));
-                if budget.is_pressed() && self.charge.get_mut().bytes() > budget.replay_flush_bytes() {
+                if !budget.is_pressed() || self.charge.get_mut().bytes() <= budget.replay_flush_bytes() {
+                    continue;
+                }
+                let _turn = budget.replay_flush_turn().await;
+                // Others may have made room while this one waited.
+                if budget.is_pressed() {
                     self.mvcc = Mvcc::new(floor.max(last));
                     self.flush_replayed(last).await?;
                 }

@@ -44,14 +44,15 @@ fn families(manifest: &Manifest) -> impl Iterator<Item = (String, &FamilyState, 
 
 fn file_json(file: &FileEntry) -> Value {
     json!({"name": file.name, "epoch": file_epoch(&file.name).map(|epoch| format!("{epoch:x}")), "bytes": file.size,
-        "cells": file.cells, "max_seqno": file.max_seq.0, "major": file.major})
+        "cells": file.cells, "max_seqno": file.max_seq.0, "major": file.major, "loaded_ms": file.loaded_ms})
 }
 
 fn file_text(file: &FileEntry) -> String {
-    let FileEntry { name, size, max_seq, cells, major } = file;
+    let FileEntry { name, size, max_seq, cells, major, loaded_ms } = file;
     let epoch = file_epoch(name).map_or_else(|| "?".to_owned(), |epoch| format!("{epoch:x}"));
     let major = if *major { ", of a major compaction" } else { "" };
-    format!("{name}: {size} bytes, {cells} cells up to seqno {}, epoch {epoch}{major}", max_seq.0)
+    let loaded = if *loaded_ms == 0 { "" } else { ", bulk-loaded" };
+    format!("{name}: {size} bytes, {cells} cells up to seqno {}, epoch {epoch}{major}{loaded}", max_seq.0)
 }
 
 fn manifest_json(path: &str, manifest: &Manifest) -> Value {

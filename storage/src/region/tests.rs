@@ -113,7 +113,7 @@ async fn rows_that_cannot_be_are_refused() {
     let long = vec![b'r'; ROW_LEN_MAX + 1];
     assert_eq!(region.get(&Get::new(long.clone())).await.expect_err("refused").kind(), ErrorKind::Invalid);
     for scan in [Scan::between(long.clone(), ""), Scan::between("", long)] {
-        assert_eq!(region.scanner(&scan).await.err().expect("refused").kind(), ErrorKind::Invalid);
+        assert_eq!(region.scanner(&scan).await.expect_err("refused").kind(), ErrorKind::Invalid);
     }
 }
 

@@ -115,11 +115,14 @@ struct LocalReader {
     path: String,
 }
 
-fn read_range(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
-    // Never allocate more than the file holds.
+/// Room for what a file holds of a range, and never for more.
+fn room(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let left = file.metadata()?.len().saturating_sub(offset);
-    let len = len.min(usize::try_from(left).unwrap_or(usize::MAX));
-    let mut data = vec![0; len];
+    Ok(vec![0; len.min(usize::try_from(left).unwrap_or(usize::MAX))])
+}
+
+fn read_range(file: &File, offset: u64, mut data: Vec<u8>) -> io::Result<Bytes> {
+    let len = data.len();
     let mut done = 0;
     while done < len {
         match file.read_at(&mut data[done..], offset + done as u64) {
@@ -137,7 +140,12 @@ fn read_range(file: &File, offset: u64, len: usize) -> io::Result<Bytes> {
 impl BlobReader for LocalReader {
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
         let file = self.file.clone();
-        blocking(move || read_range(&file, offset, len)).await.map_err(|error| Error::io(&self.path, "read", error))
+        // Allocated by whoever reads, who also frees it: a thread that only fills buffers for others would keep what they free.
+        let read = match room(&file, offset, len) {
+            Ok(data) => blocking(move || read_range(&file, offset, data)).await,
+            Err(error) => Err(error),
+        };
+        read.map_err(|error| Error::io(&self.path, "read", error))
     }
 }
 

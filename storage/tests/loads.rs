@@ -40,7 +40,8 @@ fn table() -> Arc<TableDescriptor> {
 async fn open(fs: &Arc<dyn Filesystem>, lives: &AtomicU64) -> storage::Result<Arc<Region>> {
     let life = lives.fetch_add(1, Ordering::SeqCst);
     let (segment_bytes, sync_timeout_ms) = if fs.appends() { (300, 30_000) } else { (64 << 20, 100) };
-    let settings = LogSettings { segment_bytes, sync_timeout_ms, linger_ms: 0, ..LogSettings::default() };
+    let settings =
+        LogSettings { segment_bytes, sync_timeout_ms, linger_ms: 0, read_lease_ms: 0, ..LogSettings::default() };
     let ctx = RegionContext {
         runtime: Runtime::system(),
         fs: fs.clone(),

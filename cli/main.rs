@@ -13,6 +13,7 @@ mod logging;
 mod logs;
 mod memory;
 mod output;
+mod process;
 mod read_cache;
 mod ready;
 mod roots;

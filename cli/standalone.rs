@@ -24,19 +24,18 @@ use protocol::meta::ServerName;
 use protocol::service::{self, Call, Connect, Dispatcher, Service};
 use regionserver::{RegionServer, ServerContext, ServerSettings};
 use runtime::Runtime;
-use runtime::net::TcpListener;
 use runtime::shutdown::Shutdown;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
 use storage::region::{RegionContext, RegionSettings};
 use storage::wal::Log;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::{Global, OptionalPort, Standalone};
 use crate::failure::Failure;
 use crate::http::{self, Status};
 use crate::logs::{LogPlace, Logs};
 use crate::memory;
+use crate::process::{Signals, bind};
 use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
 use crate::{connect, thrift};
@@ -313,15 +312,6 @@ fn connections_of(handles: u64) -> usize {
     usize::try_from(handles / 2).unwrap_or(usize::MAX).max(1)
 }
 
-/// Listens on a port, or says which flag is to be changed.
-pub async fn bind(ip: IpAddr, flag: &str, port: u16) -> Result<TcpListener, Failure> {
-    let address = SocketAddr::new(ip, port);
-    runtime::net::bind(address).await.map_err(|error| {
-        let hint = "choose another port, or 0 for any free one";
-        Failure::usage(format!("{flag} {port}: cannot listen on {address}: {error}; {hint}"))
-    })
-}
-
 /// Host and port that clients are told.
 fn advertised(flags: &Standalone, port: u16) -> Result<(String, u16), Failure> {
     let Some(text) = &flags.advertise else {
@@ -417,35 +407,4 @@ fn greet(flags: &Standalone, address: &(String, u16), others: [Option<u16>; 3], 
     text += &format!("Next: ferrobase shell{connect}\n");
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// SIGTERM and SIGINT; SIGHUP has nothing to reload and does not end the process.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    _hangup: Signal,
-}
-
-impl Signals {
-    /// Asks for them.
-    pub fn new() -> Result<Signals, Failure> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            _hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one.
-    pub async fn first(&mut self) {
-        self.second().await;
-    }
-
-    /// Waits for one; the exit code that it stands for.
-    pub async fn second(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.terminate.recv() => 143,
-            _ = self.interrupt.recv() => 130,
-        }
-    }
 }

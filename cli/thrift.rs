@@ -23,8 +23,8 @@ use crate::arguments::{Global, OptionalPort, optional_port};
 use crate::connect;
 use crate::failure::Failure;
 use crate::http::{self, Status};
+use crate::process::{Signals, bind};
 use crate::ready::{Ready, ReadyFile};
-use crate::standalone::{Signals, bind};
 
 /// Flags of `thrift`. HBase's own are understood; those that choose a threading model change nothing.
 #[derive(Debug, Args)]

@@ -96,29 +96,45 @@ fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a st
     known.min_by_key(|name| strsim::damerau_levenshtein(key, name))
 }
 
+/// Where the value of a flag (`--name`) comes from, if not from the command line; empty if it was said there, or nowhere.
+pub fn origin(flag: &str, given: &[OsString]) -> String {
+    let Some(long) = flag.strip_prefix("--").and_then(|flag| flag.split([' ', '=', ':']).next()) else {
+        return String::new();
+    };
+    let said = |text: &OsString| {
+        let rest = text.to_str().and_then(|text| text.strip_prefix("--")?.strip_prefix(long));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let short = |text: &OsString| {
+        let command = Arguments::command();
+        let all = std::iter::once(&command).chain(command.get_subcommands()).flat_map(|part| part.get_arguments());
+        let mut named = all.filter(|argument| argument.get_long() == Some(long)).filter_map(|it| it.get_short());
+        named.any(|letter| {
+            text.to_str().is_some_and(|text| text.strip_prefix('-').is_some_and(|it| it.starts_with(letter)))
+        })
+    };
+    let variable = format!("FERROBASE_{}", long.replace('-', "_").to_uppercase());
+    if given.iter().any(|text| said(text) || short(text)) {
+        String::new()
+    } else if std::env::var_os(&variable).is_some() {
+        format!("\nthe value is that of the environment variable {variable}\n")
+    } else if let Some(file) = file_of(given).filter(|file| is_key(file, long)) {
+        format!("\nthe value is that of the configuration file {}\n", file.display())
+    } else {
+        String::new()
+    }
+}
+
+fn is_key(file: &Path, long: &str) -> bool {
+    let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.is_some_and(|table| table.keys().any(|key| key.replace('_', "-") == long))
+}
+
 /// Where a refused value comes from, if not from the command line.
 fn sources(error: &clap::Error, given: &[OsString]) -> String {
     let variables = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FERROBASE_"));
     match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) => {
-            let Some(long) = flag.strip_prefix("--").and_then(|flag| flag.split([' ', '=']).next()) else {
-                return String::new();
-            };
-            let said = |text: &OsString| {
-                let rest = text.to_str().and_then(|text| text.strip_prefix("--")?.strip_prefix(long));
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
-            };
-            let variable = format!("FERROBASE_{}", long.replace('-', "_").to_uppercase());
-            if given.iter().any(said) || given.iter().any(|text| text == "-q" && long == "quiet") {
-                String::new()
-            } else if std::env::var_os(&variable).is_some() {
-                format!("\nthe value is that of the environment variable {variable}\n")
-            } else if let Some(file) = file_of(given) {
-                format!("\nthe value is that of the configuration file {}\n", file.display())
-            } else {
-                String::new()
-            }
-        }
+        Some(ContextValue::String(flag)) => origin(flag, given),
         _ if error.kind() == ErrorKind::InvalidUtf8 => variables
             .filter(|(_, value)| value.to_str().is_none())
             .map(|(name, _)| format!("\nthe environment variable {} is not UTF-8\n", name.display()))

@@ -21,6 +21,7 @@ mod shell;
 mod standalone;
 mod thrift;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -31,20 +32,22 @@ use failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run() {
+    let given = thrift::translate(std::env::args_os().collect());
+    match run(given.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                // Standard error may be closed; the code says enough.
-                let _ = writeln!(std::io::stderr(), "ferrobase: {}", failure.message);
+                // A message about a flag begins with it. Standard error may be closed; the code says enough.
+                let origin = command::origin(&failure.message, &given);
+                let _ = writeln!(std::io::stderr(), "ferrobase: {}{}", failure.message, origin.trim_end());
             }
             ExitCode::from(failure.code)
         }
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let arguments = match command::parse(thrift::translate(std::env::args_os().collect())) {
+fn run(given: Vec<OsString>) -> Result<(), Failure> {
+    let arguments = match command::parse(given) {
         Ok(arguments) => arguments,
         Err(UsageError::Clap(error)) => {
             // Printing help into a closed pipe is nobody's problem.

@@ -11,10 +11,6 @@ use crate::failure::Failure;
 /// 1 if nobody takes it: a result that was not told is none.
 pub fn say(line: impl Display) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(unsaid)
-}
-
-/// That a result could not be told.
-pub fn unsaid(error: std::io::Error) -> Failure {
-    Failure::failed(format!("standard output: {error}"))
+    let said = writeln!(out, "{line}").and_then(|()| out.flush());
+    said.map_err(|error| Failure::failed(format!("standard output: {error}")))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --release -- standalone                                                # in one terminal
-//! cargo run --release --example client_tour -- --bootstrap localhost:16000         # in another
+//! cargo run --release --example client_tour -- --connect localhost:16000         # in another
 //! ```
 //!
 //! It makes a table `client_tour`, shows what can be done with it, and drops it again.
@@ -21,8 +21,8 @@ async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => tour("localhost:16000").await,
-        ["--bootstrap", address] => tour(address).await,
-        _ => Err("usage: client_tour [--bootstrap HOST:PORT[,HOST:PORT…]]".into()),
+        ["--connect", address] => tour(address).await,
+        _ => Err("usage: client_tour [--connect HOST:PORT[,HOST:PORT…]]".into()),
     }
 }
 

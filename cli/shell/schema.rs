@@ -5,7 +5,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use client::split::{SplitAlgorithm, split_keys};
+use client::split::{SplitAlgorithm, SplitError, split_keys};
 use model::schema::{FamilyDescriptor, TableDescriptor, check_family};
 
 use super::error::{Failure, Result};
@@ -275,10 +275,10 @@ pub fn splits(options: &mut Options) -> Result<Option<Vec<Bytes>>> {
     } else if options.has("NUMREGIONS") || options.has("SPLITALGO") {
         let number = options.int("NUMREGIONS")?.ok_or_else(|| Failure::says("Number of regions must be specified"))?;
         let name = options.text("SPLITALGO")?.ok_or_else(|| Failure::says("Split algorithm must be specified"))?;
-        let algorithm: SplitAlgorithm =
-            name.parse().map_err(|error: client::split::SplitError| Failure::says(error.to_string()))?;
-        let number = u32::try_from(number).unwrap_or_default();
-        rows = split_keys(algorithm, number).map_err(|error| Failure::says(error.to_string()))?;
+        let algorithm: SplitAlgorithm = name.parse().map_err(|error: SplitError| Failure::says(error.to_string()))?;
+        let keys =
+            u32::try_from(number).map_err(|_| SplitError::Regions(number)).and_then(|n| split_keys(algorithm, n));
+        rows = keys.map_err(|error| Failure::says(error.to_string()))?;
     } else {
         return Ok(None);
     }
@@ -364,6 +364,8 @@ mod tests {
         let rows = splits(&mut options(&algorithm("HexStringSplit"))).expect("splits").expect("some");
         assert_eq!(rows, ["40000000", "80000000", "c0000000"]);
         assert!(says(splits(&mut options(&algorithm("Other")))).contains("UniformSplit"));
+        let few = [("NUMREGIONS", Value::Int(-5)), ("SPLITALGO", Value::text("UniformSplit".to_owned()))];
+        assert!(says(splits(&mut options(&few))).contains("regions=`-5`"));
         assert!(says(splits(&mut options(&[("NUMREGIONS", Value::Int(4))]))).contains("must be specified"));
         assert!(splits(&mut options(&[])).expect("none").is_none());
     }

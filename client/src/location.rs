@@ -20,8 +20,8 @@ use protocol::messages as pb;
 use protocol::meta::{self, RegionRow, TableState, lookup_scan, table_state_from};
 use protocol::query::{get_to, scan_to};
 use protocol::result::{result_from, scanned_from};
-use protocol::schema::region_info_from;
-use protocol::service::{CLIENT, Call, MovedTo, REGISTRY, RpcError};
+use protocol::schema::{region_info_from, table_name_to};
+use protocol::service::{CLIENT, Call, MASTER, MovedTo, REGISTRY, RpcError};
 
 use crate::calls::Calls;
 
@@ -272,10 +272,17 @@ impl Cluster {
         table_state_from(&cells)
     }
 
-    /// False if the table is out of service or on its way there.
-    pub async fn may_be_served(&self, table: &TableName, limit: Duration) -> Result<bool, RpcError> {
-        let state = self.table_state(table, limit).await?;
-        Ok(!matches!(state, Some(TableState::Disabled | TableState::Disabling)))
+    /// Why a table is out of service or on its way there; `None` if META says that it is in service, or does not know it.
+    pub async fn why_disabled(&self, table: &TableName, limit: Duration) -> Result<Option<RpcError>, RpcError> {
+        if !matches!(self.table_state(table, limit).await?, Some(TableState::Disabled | TableState::Disabling)) {
+            return Ok(None);
+        }
+        // To META a table whose head is damaged is a disabled one; the master knows better.
+        let request = pb::GetTableStateRequest { table_name: table_name_to(table) };
+        Ok(Some(match self.calls.call_master(Call::new(MASTER, "GetTableState", &request), limit).await {
+            Err(cause) if cause.kind == ErrorKind::Corrupt => cause,
+            _ => RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled.")),
+        }))
     }
 
     /// Corrects what is remembered of a location after a call to it failed.

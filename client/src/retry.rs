@@ -117,9 +117,9 @@ impl Retry {
         if self.attempts > 1
             && matches!(cause.kind, ErrorKind::NotServing | ErrorKind::Moved)
             && let Some(table) = self.subject.table.as_ref().filter(|table| !table.is_meta())
-            && let Ok(false) = self.cluster.may_be_served(table, self.call_limit()).await
+            && let Ok(Some(why)) = self.cluster.why_disabled(table, self.call_limit()).await
         {
-            return Err(RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled.")));
+            return Err(why);
         }
         let pause = if retry_at_once(&cause) { Duration::ZERO } else { self.pause() };
         if pause >= self.remaining() {

@@ -26,7 +26,7 @@ pub enum SplitError {
     Unknown(String),
     /// Fewer than two regions, or too many.
     #[error("number of regions must be greater than 1 and at most 100000. regions=`{0}`")]
-    Regions(u32),
+    Regions(i64),
 }
 
 impl std::str::FromStr for SplitAlgorithm {
@@ -56,7 +56,7 @@ impl std::str::FromStr for SplitAlgorithm {
 /// Fewer than 2 regions or more than [`REGIONS_MAX`].
 pub fn split_keys(algorithm: SplitAlgorithm, regions: u32) -> Result<Vec<Bytes>, SplitError> {
     if !(2..=REGIONS_MAX).contains(&regions) {
-        return Err(SplitError::Regions(regions));
+        return Err(SplitError::Regions(regions.into()));
     }
     let range: u128 = match algorithm {
         SplitAlgorithm::HexString => 1 << 32,

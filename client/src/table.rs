@@ -3,6 +3,7 @@
 mod load;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use model::mutation::{CheckAndMutate, Mutation, MutationKind};
@@ -19,7 +20,7 @@ use runtime::clock::Clock;
 use crate::Result;
 use crate::batch::{Action, ActionResult, Batch, needs_nonce};
 use crate::error::{Effect, Subject};
-use crate::location::{Cluster, Seek, TableLocations};
+use crate::location::{Cluster, Location, Seek, TableLocations};
 use crate::retry::Retry;
 use crate::row::Row;
 use crate::scan::RowStream;
@@ -60,8 +61,19 @@ impl Table {
         &self,
         retry: &mut Retry,
         row: &Bytes,
-        mut build: impl FnMut(pb::RegionSpecifier) -> Call + Send,
+        build: impl FnMut(pb::RegionSpecifier) -> Call + Send,
     ) -> Result<Reply> {
+        self.call_row_for(retry, row, Retry::call_limit, build).await.map(|(_, reply)| reply)
+    }
+
+    /// [`Table::call_row`] with each call's time limit; tells where the answer came from.
+    async fn call_row_for(
+        &self,
+        retry: &mut Retry,
+        row: &Bytes,
+        limit: fn(&Retry) -> Duration,
+        mut build: impl FnMut(pb::RegionSpecifier) -> Call + Send,
+    ) -> Result<(Arc<Location>, Reply)> {
         let seek = Seek::Row(row.clone());
         let cluster = &self.cluster;
         loop {
@@ -72,8 +84,8 @@ impl Table {
             let cause = match located {
                 Ok(location) => {
                     let call = build(location.specifier());
-                    match cluster.calls.call(&location.address, call, retry.call_limit()).await {
-                        Ok(reply) => return Ok(reply),
+                    match cluster.calls.call(&location.address, call, limit(retry)).await {
+                        Ok(reply) => return Ok((location, reply)),
                         Err(cause) => {
                             cluster.heed(&location, &cause);
                             cause

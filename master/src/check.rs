@@ -186,32 +186,26 @@ impl Check<'_> {
 
     /// What a start reads before anything else.
     async fn cluster(&mut self) -> Result<()> {
-        let missing = "no server starts over the root without it; restore it from a copy";
-        let damaged = |error: &dyn fmt::Display| format!("{error}; no server starts over the root");
-        match coordination::cluster_id(self.fs).await {
-            Ok(Some(_)) => {}
-            Ok(None) => self.found(FindingKind::Missing, coordination::ID_PATH, missing.to_owned()),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.found(FindingKind::Damaged, coordination::ID_PATH, damaged(&error));
+        let read = [
+            (coordination::ID_PATH, coordination::cluster_id(self.fs).await.map(|it| it.is_some())),
+            (coordination::LEADER_PATH, coordination::read_leader(self.fs).await.map(|it| it.is_some())),
+            // A root without other logs has none.
+            (coordination::LOGS_PATH, LogRoots::read(self.fs).await.map(|_| true)),
+        ];
+        for (path, found) in read {
+            match found {
+                Ok(true) => {}
+                Ok(false) => {
+                    let why = "no server starts over the root without it; restore it from a copy";
+                    self.found(FindingKind::Missing, path, why.to_owned());
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    self.found(FindingKind::Damaged, path, format!("{error}; no server starts over the root"));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
-        match coordination::read_leader(self.fs).await {
-            Ok(Some(_)) => {}
-            Ok(None) => self.found(FindingKind::Missing, coordination::LEADER_PATH, missing.to_owned()),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.found(FindingKind::Damaged, coordination::LEADER_PATH, damaged(&error));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        match LogRoots::read(self.fs).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                self.found(FindingKind::Damaged, coordination::LOGS_PATH, damaged(&error));
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(())
     }
 
     async fn table(&mut self, name: &TableName, id: &str) -> Result<()> {

@@ -24,6 +24,12 @@ use crate::tables::Table;
 /// Regions a table may be created with.
 const REGIONS_MAX: usize = 10_000;
 
+/// Least sizes of a region and of a memtable that a table may ask for, in bytes: HBase's `hbase.hregion.max.filesize.limit` and
+/// `hbase.hregion.memstore.flush.size.limit`.
+const SIZES_LEAST: [(&str, i64); 2] = [("MAX_FILESIZE", 2 << 20), ("MEMSTORE_FLUSHSIZE", 1 << 20)];
+/// The key of a table that lets it do without them.
+const SANITY_CHECKS: &str = "hbase.table.sanity.checks";
+
 type Result<T> = std::result::Result<T, RpcError>;
 
 /// How a request came.
@@ -61,6 +67,20 @@ fn check_supported(table: &TableDescriptor) -> Result<()> {
         }
         if upper == "REGION_REPLICATION" && **value != *b"1" {
             return no("region replicas are", key, "set it to 1 or leave it out");
+        }
+    }
+    let told = |key: &str| table.attributes.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned());
+    let unchecked = table.configuration.get(SANITY_CHECKS).cloned().or_else(|| told(SANITY_CHECKS));
+    if unchecked.is_none_or(|text| text.trim().eq_ignore_ascii_case("true")) {
+        for (key, least) in SIZES_LEAST {
+            let value = told(key).and_then(|text| text.parse::<i64>().ok());
+            // Negative: not set.
+            if let Some(value) = value.filter(|value| (0..least).contains(value)) {
+                return Err(wrong(format!(
+                    "{key} of {value} bytes makes more files or regions than can be managed; at least {least} is needed,                      or CONFIGURATION {SANITY_CHECKS} => 'false'. table=`{}`",
+                    table.name
+                )));
+            }
         }
     }
     for family in table.families.values() {

@@ -144,6 +144,7 @@ pub fn small_table() -> (TableDescriptor, [Bytes; 2]) {
         .with_family(FamilyDescriptor::new("f").with("VERSIONS", "1"))
         .with_family(FamilyDescriptor::new("g"));
     descriptor.attributes.insert("MEMSTORE_FLUSHSIZE".into(), "65536".into());
+    descriptor.configuration.insert("hbase.table.sanity.checks".into(), "false".into());
     (descriptor, [Bytes::from("row1"), Bytes::from("row3")])
 }
 

@@ -161,4 +161,15 @@ fn a_refused_value_names_its_variable_or_file() {
     std::fs::write(folder.path().join("c.toml"), "memory = \"much\"\n").expect("written");
     let (code, why) = run("FERROBASE_CONFIG", "c.toml".as_ref(), &["standalone"]);
     assert!(code == Some(2) && why.contains("c.toml"), "{why}");
+    // What has the right form and is refused later.
+    for (variable, value) in [("FERROBASE_MEMORY", "1M"), ("FERROBASE_BIND", "0.0.0.0"), ("FERROBASE_DATA", "ftp://x")]
+    {
+        let (code, why) = run(variable, value.as_ref(), &["standalone"]);
+        assert!(code == Some(2) && why.contains(variable), "{why}");
+    }
+    std::fs::write(folder.path().join("c.toml"), "memory = \"1M\"\n").expect("written");
+    let (code, why) = run("FERROBASE_CONFIG", "c.toml".as_ref(), &["standalone"]);
+    assert!(code == Some(2) && why.contains("c.toml"), "{why}");
+    let (code, why) = run("FERROBASE_CONFIG", "c.toml".as_ref(), &["standalone", "--bind", "0.0.0.0", "--memory=64M"]);
+    assert!(code == Some(2) && !why.contains("c.toml"), "{why}");
 }

@@ -9,7 +9,6 @@ use protocol::service::{CLIENT, Call};
 use super::Table;
 use crate::Result;
 use crate::error::{Effect, Subject};
-use crate::location::Seek;
 use crate::retry::Retry;
 
 /// Where files of a load may be gathered.
@@ -67,11 +66,9 @@ impl Table {
     /// # Errors
     /// Invalid for files that cannot be taken; NotFound for a family that does not exist; else as [`Table::get`].
     pub async fn bulk_load(&self, row: &Bytes, room: &LoadRoom, load: &RegionFiles) -> Result<RegionLoaded> {
-        let cluster = &self.cluster;
         let subject = Subject::new("bulk load", Effect::Repeatable).of(&self.name).row(row);
-        let end = cluster.calls.now() + cluster.calls.settings.procedure_timeout;
-        let mut retry = Retry::new(cluster, subject.until(end));
-        let seek = Seek::Row(row.clone());
+        let end = self.cluster.calls.now() + self.cluster.calls.settings.procedure_timeout;
+        let mut retry = Retry::new(&self.cluster, subject.until(end));
         let file = |(family, path): &(Bytes, String)| FamilyPath { family: family.clone(), path: path.clone() };
         let mut request = pb::BulkLoadHFileRequest {
             family_path: load.files.iter().map(file).collect(),
@@ -81,36 +78,18 @@ impl Table {
             verify: Some(load.verify),
             ..pb::BulkLoadHFileRequest::default()
         };
-        loop {
-            let located = match self.locations.cached(&seek) {
-                Some(location) => Ok(location),
-                None => cluster.locate(&self.name, &seek, retry.call_limit()).await,
-            };
-            let cause = match located {
-                Ok(location) => {
-                    request.region = location.specifier();
-                    let call = Call::new(CLIENT, "BulkLoadHFile", &request);
-                    match cluster.calls.call(&location.address, call, retry.remaining()).await {
-                        Ok(reply) => {
-                            let answer: pb::BulkLoadHFileResponse =
-                                reply.decode().map_err(|cause| retry.fail_in_doubt(cause))?;
-                            if !answer.loaded {
-                                self.locations.forget(&location);
-                                return Ok(RegionLoaded::BordersChanged);
-                            }
-                            let done = RegionLoaded::Done(answer.cells());
-                            return Ok(if answer.before() { RegionLoaded::Before } else { done });
-                        }
-                        Err(cause) => {
-                            cluster.heed(&location, &cause);
-                            cause
-                        }
-                    }
-                }
-                Err(cause) => cause,
-            };
-            retry.again(cause).await?;
+        let build = |region| {
+            request.region = region;
+            Call::new(CLIENT, "BulkLoadHFile", &request)
+        };
+        let (location, reply) = self.call_row_for(&mut retry, row, Retry::remaining, build).await?;
+        let answer: pb::BulkLoadHFileResponse = reply.decode().map_err(|cause| retry.fail_in_doubt(cause))?;
+        if !answer.loaded {
+            self.locations.forget(&location);
+            return Ok(RegionLoaded::BordersChanged);
         }
+        let done = RegionLoaded::Done(answer.cells());
+        Ok(if answer.before() { RegionLoaded::Before } else { done })
     }
 
     /// Deletes what is left in a room.

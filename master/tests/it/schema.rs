@@ -285,6 +285,25 @@ async fn many_regions(fs: Arc<dyn Filesystem>) {
     assert_eq!(cluster.served().await.len(), 200);
 }
 
+#[tokio::test]
+async fn sizes_that_cannot_be_managed_are_refused_unless_asked_for() {
+    let cluster = Cluster::start(memory()).await;
+    let admin = cluster.admin().await;
+    for (key, bad, good) in [("MAX_FILESIZE", "1000000", "2097152"), ("MEMSTORE_FLUSHSIZE", "0", "1048576")] {
+        let mut small = described(&key.to_lowercase());
+        small.attributes.insert(key.to_owned(), bad.into());
+        refused(admin.create_table(&small, &[]).await, "DoNotRetryIOException", key);
+        small.configuration.insert("hbase.table.sanity.checks".to_owned(), "false".to_owned());
+        admin.create_table(&small, &[]).await.expect("asked for");
+        small.configuration.clear();
+        refused(admin.modify_table(&small).await, "DoNotRetryIOException", key);
+        for value in [good, "-1"] {
+            small.attributes.insert(key.to_owned(), value.to_owned().into());
+            admin.modify_table(&small).await.expect("enough, or not set");
+        }
+    }
+}
+
 /// One table's damage is that table's alone.
 #[tokio::test]
 async fn a_damaged_head_leaves_its_table_out_and_the_others_served() {
@@ -321,6 +340,10 @@ async fn a_damaged_head_leaves_its_table_out_and_the_others_served() {
     // Out of service, and nobody is sent to the server of an earlier life.
     assert!(!admin.is_enabled(&name("bad")).await.expect("a state"));
     assert_eq!(states(&cluster, "bad").await, ["CLOSED"]);
+    let error = cluster.table("bad").await.get(&model::query::Get::new("a")).await.expect_err("out of service");
+    assert!(error.to_string().contains("restore it while the server is stopped"), "{error}");
+    let error = admin.flush(&name("bad")).await.expect_err("out of service");
+    assert!(error.to_string().contains("restore it while the server is stopped"), "{error}");
 
     admin.delete_table(&name("bad")).await.expect("dropped");
     let files = folder.path().join("data/default/bad");

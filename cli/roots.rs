@@ -144,6 +144,9 @@ impl RootFlags {
 /// # Errors
 /// 2, with the flag's name, if the folder cannot be had.
 pub fn open_folder(path: PathBuf, flag: &str, runtime: &Runtime) -> Result<LocalFilesystem, Failure> {
+    if path.is_symlink() && !path.exists() {
+        return Err(Failure::usage(format!("{flag}: {} is a link that leads nowhere", path.display())));
+    }
     LocalFilesystem::open(path, runtime.random.clone())
         .map_err(|error| Failure::usage(format!("{flag}: {error}; a folder that can be written is needed")))
 }

@@ -117,9 +117,8 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         .with(service::HOST, node.server.clone())
         .with(service::MASTER, node.master.clone())
         .with(service::REGISTRY, node.master.clone());
-    let share = usize::try_from(budget / 10).unwrap_or(usize::MAX);
-    let frame_bytes_max = share.clamp(FRAME_BYTES_LEAST, grpc::Limits::default().frame_bytes_max);
-    let request_bytes_total = share.max(frame_bytes_max);
+    let frame_bytes_max = frame_bytes_of(budget);
+    let request_bytes_total = usize::try_from(budget / 10).unwrap_or(usize::MAX).max(frame_bytes_max);
     let limits = grpc::Limits::default();
     let connections_max = limits.connections_max.min(connections_of(handles));
     let limits = grpc::Limits { request_bytes_total, frame_bytes_max, connections_max, ..limits };
@@ -222,6 +221,7 @@ impl Node {
             coordination::take_over_from(seen, &fs, &runtime, &format!("{}:{}", address.0, address.1)).await?;
         let log = logs.begin(&leadership, &runtime).await?;
         let start_code = u64::try_from(runtime.clock.now_ms()).unwrap_or_default();
+        let (settings, frame_bytes) = (ServerSettings::default(), frame_bytes_of(budget) as u64);
         let name = ServerName { host: address.0.clone(), port: address.1, start_code };
         let region = RegionContext {
             runtime,
@@ -234,7 +234,13 @@ impl Node {
         let server = RegionServer::new(ServerContext {
             region: region.clone(),
             server: name.clone(),
-            settings: ServerSettings { root_url: Some(root_url), ..ServerSettings::default() },
+            settings: ServerSettings {
+                root_url: Some(root_url),
+                // An answer goes beyond it by one cell.
+                result_bytes_max: settings.result_bytes_max.min(frame_bytes / 4),
+                row_bytes_max: frame_bytes - frame_bytes / 64,
+                ..settings
+            },
         });
         let host: Arc<dyn Service> = server.clone();
         let master = Master::start(MasterContext { region, leadership, host, server: name }).await?;
@@ -305,6 +311,12 @@ fn raise_file_handles() -> u64 {
         let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 { raised.rlim_cur } else { limit.rlim_cur }
     }
+}
+
+/// Bytes of the largest message.
+fn frame_bytes_of(budget: u64) -> usize {
+    let share = usize::try_from(budget / 10).unwrap_or(usize::MAX);
+    share.clamp(FRAME_BYTES_LEAST, grpc::Limits::default().frame_bytes_max)
 }
 
 /// Half of the file handles are for clients; the rest is for files and the HTTP door.

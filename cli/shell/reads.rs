@@ -411,8 +411,12 @@ pub fn show_counter(context: &mut Context<'_>, cell: Option<&Cell>) -> Result<Va
 pub async fn get_counter(context: &mut Context<'_>, mut arguments: Arguments) -> Result<Value> {
     let table = arguments.table()?;
     let mut get = Get::new(arguments.bytes("a row")?);
-    let column = arguments.bytes("a column")?;
+    let mut column = arguments.bytes("a column")?.to_vec();
     arguments.done()?;
+    // A family alone is its column without a name, as for `incr`.
+    if !column.contains(&b':') {
+        column.push(b':');
+    }
     add_column(&mut get.selection, &mut Look::default(), &column)?;
     let row = context.table(&table).get(&get).await?;
     show_counter(context, row.cells.iter().find(|cell| cell.cell_type() == CellType::PUT))

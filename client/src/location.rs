@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::ErrorKind;
+use model::cell::ROW_LEN_MAX;
 use model::query::{Get, Scan};
 use model::region::RegionInfo;
 use model::schema::TableName;
@@ -82,6 +83,8 @@ impl Seek {
             // A space stands before every character that a longer table name could go on with.
             Seek::Last => scan.start_row = format!("{table} ,,").into(),
         }
+        // A region's name is a row of META: what is cut off here none of them has.
+        scan.start_row.truncate(ROW_LEN_MAX);
         scan
     }
 }

@@ -116,20 +116,26 @@ impl Master {
         let all: Vec<_> =
             served.flat_map(|table| openings(&table.id, &table.head.descriptor, &table.head.regions)).collect();
         let infos: Vec<RegionInfo> = all.iter().map(|opening| opening.info.clone()).collect();
+        let mut damaged = BTreeSet::new();
         match master.open_regions(all).await {
             Ok(failed) => {
                 for (info, error) in failed {
                     tracing::error!(region = %info, %error, "region does not open");
+                    damaged.insert(info.encoded_name());
                 }
             }
             Err(error) if master.is_end(&error) => return Err(error),
             Err(error) => tracing::error!(%error, "not all regions are open; tried again from time to time"),
         }
-        // Where an earlier server had them nobody answers any more.
+        // Where an earlier server had them nobody answers any more; this one can say what is damaged.
         let unserved: Vec<Mutation> = {
             let open = master.open.lock();
-            let is_closed = |info: &&RegionInfo| !open.contains_key(&info.encoded_name());
-            infos.iter().filter(is_closed).map(|info| meta::closed_put(info, master.meta_timestamp())).collect()
+            let missing = infos.iter().filter(|info| !open.contains_key(&info.encoded_name()));
+            let put = |info: &RegionInfo| match damaged.contains(&info.encoded_name()) {
+                true => meta::failed_put(info, &master.server, master.meta_timestamp()),
+                false => meta::closed_put(info, master.meta_timestamp()),
+            };
+            missing.map(put).collect()
         };
         if let Err(error) = master.host.write_meta(&unserved).await {
             tracing::warn!(%error, "META still names an earlier server for regions that do not open");

@@ -40,6 +40,8 @@ pub const OPENING: &str = "OPENING";
 pub const CLOSING: &str = "CLOSING";
 /// State of a region that no server holds.
 pub const CLOSED: &str = "CLOSED";
+/// State of a region that its server cannot open.
+pub const FAILED_OPEN: &str = "FAILED_OPEN";
 
 /// One life of one server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,15 +170,24 @@ fn delete(row: Bytes, family: &[u8], qualifier: &[u8], cell_type: CellType, time
 
 /// Records that a region answers on a server. `seqnum` grows with every opening, so that clients drop older places.
 pub fn open_put(region: &RegionInfo, server: &ServerName, seqnum: u64, timestamp: i64) -> Mutation {
-    let columns = [
+    let mut columns = placed(region, server, OPEN).to_vec();
+    columns.push((SEQNUM, seqnum.to_be_bytes().to_vec()));
+    put(region.region_name(), INFO, &columns, timestamp)
+}
+
+/// Records that a server cannot open a region ([`FAILED_OPEN`]): it can tell why.
+pub fn failed_put(region: &RegionInfo, server: &ServerName, timestamp: i64) -> Mutation {
+    put(region.region_name(), INFO, &placed(region, server, FAILED_OPEN), timestamp)
+}
+
+fn placed(region: &RegionInfo, server: &ServerName, state: &str) -> [(&'static [u8], Vec<u8>); 5] {
+    [
         (REGION_INFO, region_info_to_meta(region).to_vec()),
-        (SEQNUM, seqnum.to_be_bytes().to_vec()),
         (SERVER, server.address().into_bytes()),
         (START_CODE, server.start_code.to_be_bytes().to_vec()),
         (SERVER_NAME, server.to_string().into_bytes()),
-        (STATE, OPEN.as_bytes().to_vec()),
-    ];
-    put(region.region_name(), INFO, &columns, timestamp)
+        (STATE, state.as_bytes().to_vec()),
+    ]
 }
 
 /// Records that a server was told to open ([`OPENING`]) or close ([`CLOSING`]) a region.

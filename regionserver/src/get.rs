@@ -42,8 +42,8 @@ impl RegionServer {
         hosted.reads.fetch_add(1, Ordering::Relaxed);
         self.counts.request(Kind::Get);
         self.counts.rows_read.add(1);
-        let cells =
-            self.before(deadline, hosted.region.get(&get)).await?.map_err(|error| self.failure(hosted, error))?;
+        let read = hosted.region.get_within(&get, self.ctx.settings.row_bytes_max);
+        let cells = self.before(deadline, read).await?.map_err(|error| self.failure(hosted, error))?;
         if get.existence_only {
             return Ok(result::exists_to(!cells.is_empty()));
         }

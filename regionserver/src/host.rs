@@ -64,8 +64,9 @@ impl RegionServer {
             }
             Err(error) => {
                 tracing::warn!(region = %names[0].escape_ascii(), %error, "region was not opened");
-                self.regions.failed(names);
-                Err(errors::storage(error))
+                let error = errors::storage(error);
+                self.regions.failed(names, &error);
+                Err(error)
             }
         }
     }
@@ -77,6 +78,7 @@ impl RegionServer {
         if let Some(open) = self.regions.find(order.encoded_name.as_bytes()) {
             self.close_hosted(&open, None).await?;
         }
+        self.regions.forget_failed(order.encoded_name.as_bytes());
         Ok(CloseRegionReport {})
     }
 

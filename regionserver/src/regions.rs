@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! (absent) ── open ──▶ Opening ──▶ Open ── close ──▶ (absent, for a while: moved away)
-//!                         └─ failed ─▶ (absent)
+//!                         └─ failed ─▶ (absent), or Failed if another try cannot help
 //! ```
 //!
 //! Always true: a region stands under its full name and its encoded name, or under neither.
@@ -91,6 +91,8 @@ impl Hosted {
 enum Slot {
     Opening,
     Open(Arc<Hosted>),
+    /// What it needs is damaged or missing.
+    Failed(Arc<RpcError>),
 }
 
 #[derive(Debug)]
@@ -122,9 +124,16 @@ impl Regions {
 
     /// Why [`Regions::find`] finds nothing.
     pub fn why_absent(&self, name: &[u8], server: &impl std::fmt::Display, now: Duration) -> RpcError {
-        if let Some(Slot::Opening) = self.slots.read().get(name) {
-            let message = format!("region {} is opening on {server}", name.escape_ascii());
-            return RpcError::of(ErrorKind::NotServing, "exceptions.RegionOpeningException", message);
+        match self.slots.read().get(name) {
+            Some(Slot::Opening) => {
+                let message = format!("region {} is opening on {server}", name.escape_ascii());
+                return RpcError::of(ErrorKind::NotServing, "exceptions.RegionOpeningException", message);
+            }
+            Some(Slot::Failed(why)) => {
+                let message = format!("region {} cannot be opened on {server}: {}", name.escape_ascii(), why.message);
+                return RpcError { message, ..(**why).clone() };
+            }
+            _ => {}
         }
         let moved = self.moved.read();
         let found = moved.iter().rev().find(|moved| moved.names.iter().any(|known| known == name));
@@ -167,11 +176,23 @@ impl Regions {
         }
     }
 
-    /// An opening failed.
-    pub fn failed(&self, names: [Bytes; 2]) {
+    /// An opening failed; damage is remembered until the next order about the region.
+    pub fn failed(&self, names: [Bytes; 2], why: &RpcError) {
+        let kept = (why.kind == ErrorKind::Corrupt).then(|| Arc::new(why.clone()));
         let mut slots = self.slots.write();
         for name in names {
-            slots.remove(&name);
+            match &kept {
+                Some(why) => slots.insert(name, Slot::Failed(why.clone())),
+                None => slots.remove(&name),
+            };
+        }
+    }
+
+    /// Forgets that an opening failed, by the encoded name.
+    pub fn forget_failed(&self, encoded: &[u8]) {
+        let mut slots = self.slots.write();
+        if let Some(Slot::Failed(why)) = slots.get(encoded).cloned() {
+            slots.retain(|_, slot| !matches!(slot, Slot::Failed(other) if Arc::ptr_eq(other, &why)));
         }
     }
 

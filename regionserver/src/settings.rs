@@ -11,6 +11,8 @@ pub struct ServerSettings {
     pub result_bytes: u64,
     /// Bytes of cells in any answer after which it ends (`hbase.server.scanner.max.result.size`).
     pub result_bytes_max: u64,
+    /// Most bytes of cells of a row that a get answers with; a larger row is read in parts, by a scan.
+    pub row_bytes_max: u64,
     /// Flushes that run at a time, beside those that were asked for.
     pub flushes_max: usize,
     /// Compactions that run at a time (`hbase.regionserver.thread.compaction.*`).
@@ -45,6 +47,7 @@ impl Default for ServerSettings {
             scanners_max: 10_000,
             result_bytes: 2 << 20,
             result_bytes_max: 100 << 20,
+            row_bytes_max: 250 << 20,
             flushes_max: 2,
             compactions_max: 2,
             compaction_bytes_per_second: 100 << 20,

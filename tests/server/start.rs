@@ -173,3 +173,103 @@ fn a_refused_value_names_its_variable_or_file() {
     let (code, why) = run("FERROBASE_CONFIG", "c.toml".as_ref(), &["standalone", "--bind", "0.0.0.0", "--memory=64M"]);
     assert!(code == Some(2) && !why.contains("c.toml"), "{why}");
 }
+
+/// A region that another try cannot open is told as such, at once, and opens by itself once it is restored.
+#[test]
+fn a_region_with_a_damaged_manifest_says_why_and_comes_back_when_it_is_restored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let shell = |server: &Server, script: &str| {
+        let connect = format!("127.0.0.1:{}", server.port);
+        said(&ferrobase(folder.path(), &["shell", "--connect", &connect, "-c", script]))
+    };
+    shell(&server, "create 't', 'f', SPLITS => ['m']; put 't', 'a', 'f:q', 'va'; put 't', 'x', 'f:q', 'vx'; flush 't'");
+    server.kill();
+    let names = |folder: &std::path::Path| {
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        entries.collect::<Vec<_>>()
+    };
+    let regions = names(&data.join("data/default/t"));
+    let region = regions.iter().find_map(|path| path.file_name().filter(|name| name.len() == 32)).expect("a region");
+    let tables = names(&data.join("ferrobase/table"));
+    let manifest = tables.iter().map(|table| table.join(region)).find(|path| path.is_dir()).expect("its manifest");
+    let bodies: Vec<_> =
+        names(&manifest).into_iter().map(|path| (path.clone(), std::fs::read(path).expect("read"))).collect();
+    let bodies: Vec<_> = bodies.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+    assert!(!bodies.is_empty(), "{manifest:?}");
+    for (path, bytes) in &bodies {
+        let mut bytes = bytes.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).expect("written");
+    }
+    let server = Server::start(&data, &[]);
+    let is_read = |row: &str| shell(&server, &format!("get 't', '{row}'")).0.contains(&format!("v{row}"));
+    let (bad, good) = if is_read("x") { ("a", "x") } else { ("x", "a") };
+    assert!(is_read(good) && !is_read(bad));
+    for script in [format!("get 't', '{bad}'"), "scan 't'".to_owned(), format!("put 't', '{bad}', 'f:q', 'v'")] {
+        let (_, why) = shell(&server, &script);
+        assert!(why.contains("cannot be opened") && why.contains("checksum"), "{script}: {why}");
+    }
+    for (path, bytes) in &bodies {
+        std::fs::write(path, bytes).expect("written");
+    }
+    let begun = std::time::Instant::now();
+    while !is_read(bad) {
+        assert!(begun.elapsed().as_secs() < 120, "it does not come back");
+    }
+}
+
+/// Neither the server nor the client holds a row that no answer can carry; a scan reads it in parts.
+#[test]
+fn a_row_larger_than_an_answer_is_refused_by_get_and_read_by_scan() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &["--memory", "64M"]);
+    let script = folder.path().join("large.rb");
+    let value = "v".repeat(8 << 20);
+    let puts: String = (10..36).map(|n| format!("put 'big', 'r', 'f:q{n}', '{value}'\n")).collect();
+    std::fs::write(&script, format!("create 'big', 'f'\n{puts}count 'big'\n")).expect("written");
+    let shell = |server: &Server, arguments: &[&str]| {
+        let connect = format!("127.0.0.1:{}", server.port);
+        let output = ferrobase(folder.path(), &[&["shell", "--connect", &connect], arguments].concat());
+        let (out, why) = said(&output);
+        (output.status.success(), out, why)
+    };
+    let (done, out, why) = shell(&server, &[&script.to_string_lossy()]);
+    assert!(done && out.contains("1 row(s)"), "{why}");
+    server.kill();
+    let server = Server::start(&folder.path().join("data"), &["--memory", "64M"]);
+    let (done, _, why) = shell(&server, &["-c", "get 'big', 'r', {MAXLENGTH => 5}"]);
+    assert!(!done && why.contains("fewer columns"), "{why}");
+    let peak = ferrobase_tests::process::peak_mib(server.pid());
+    assert!(peak <= 64 + 300, "{peak} MiB");
+    let (done, out, why) =
+        shell(&server, &["-c", "get 'big', 'r', {COLUMN => 'f:q20', MAXLENGTH => 5}; scan 'big', {MAXLENGTH => 5}"]);
+    assert!(done && out.matches("column=f:q").count() == 26, "{why}");
+}
+
+/// The longest rows are found by a client that does not know yet where they are.
+#[test]
+fn the_longest_rows_are_written_read_and_deleted_by_new_clients() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let connect = format!("127.0.0.1:{}", server.port);
+    let shell = |script: &str| {
+        let file = folder.path().join("script.rb");
+        std::fs::write(&file, script).expect("written");
+        let output = ferrobase(folder.path(), &["shell", "--connect", &connect, &file.to_string_lossy()]);
+        let (out, why) = said(&output);
+        assert!(output.status.success(), "{}", why.chars().take(300).collect::<String>());
+        out
+    };
+    shell("create 't', 'f', SPLITS => ['m', 'zzzz']");
+    for first in ["a", "m", "zz", "zzzzz"] {
+        let row = format!("{first}{}", "z".repeat(32_767 - first.len()));
+        shell(&format!("put 't', '{row}', 'f:q', 'v'"));
+        assert!(shell(&format!("get 't', '{row}'")).contains("value=v"), "{first}");
+        assert!(shell(&format!("scan 't', {{STARTROW => '{row}', LIMIT => 1}}")).contains("value=v"), "{first}");
+        shell(&format!("deleteall 't', '{row}'"));
+        assert!(!shell(&format!("get 't', '{row}'")).contains("value=v"), "{first}");
+    }
+}

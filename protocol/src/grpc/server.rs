@@ -240,7 +240,8 @@ fn response(id: u32, result: Result<Reply, RpcError>, frame_bytes_max: usize) ->
     let result = result.and_then(|reply| {
         let bytes = reply.param.len() + reply.cells.len() + ENVELOPE_BYTES;
         if bytes > frame_bytes_max {
-            let message = format!("answer is too big. bytes=`{bytes}`, limit=`{frame_bytes_max}`");
+            let message =
+                format!("answer is too big; ask for less at once. bytes=`{bytes}`, limit=`{frame_bytes_max}`");
             return Err(RpcError::new(ErrorKind::Invalid, message));
         }
         Ok(reply)

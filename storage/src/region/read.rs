@@ -6,7 +6,7 @@ use model::query::{Get, Scan};
 use model::{Cell, SeqNo};
 
 use super::{Region, skip};
-use crate::error::Result;
+use crate::error::{Result, StorageError};
 use crate::read::{FamilySettings, FamilySources, Limits, Query, Row, RowScanner, ScanState, start_filter};
 use crate::source::CellSource;
 
@@ -55,12 +55,30 @@ impl Drop for RegionScanner {
 impl Region {
     /// One row's cells; none if there is no such row.
     pub async fn get(self: &Arc<Self>, get: &Get) -> Result<Vec<Cell>> {
+        self.get_within(get, u64::MAX).await
+    }
+
+    /// Reads a row that is to be answered in so many bytes; no more than that and one cell is held.
+    ///
+    /// # Errors
+    /// As [`Region::get`]; Invalid if the cells are more, unless only their existence is asked for.
+    pub async fn get_within(self: &Arc<Self>, get: &Get, bytes_max: u64) -> Result<Vec<Cell>> {
         self.check_open()?;
         self.check_row(&get.row)?;
         let mut scanner = self.scan(Query::from(get), None).await?;
         let mut rows = Vec::new();
-        scanner.next(&Limits::rows(1), &mut rows).await?;
-        Ok(rows.pop().map(|row| row.cells).unwrap_or_default())
+        let limits = Limits { bytes: bytes_max, partial: bytes_max < u64::MAX, ..Limits::rows(1) };
+        scanner.next(&limits, &mut rows).await?;
+        let Some(row) = rows.pop() else { return Ok(Vec::new()) };
+        let bytes: usize = row.cells.iter().map(|cell| cell.bytes().len()).sum();
+        if row.partial && !get.existence_only && bytes as u64 >= bytes_max {
+            let why = format!(
+                "the row has more cells than one answer may hold; ask for fewer columns or versions, or scan it: \
+                 `startrow`, `limit` 1. limit=`{bytes_max}`"
+            );
+            return Err(StorageError::Invalid(why));
+        }
+        Ok(row.cells)
     }
 
     /// Starts a scan.

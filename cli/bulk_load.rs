@@ -292,6 +292,9 @@ fn tell(summary: &Summary, flags: &Bulkload, format: Format) {
                     text += &format!("\n{number} {meaning}");
                 }
             }
+            if summary.skipped > 0 && *files == 0 && summary.regions_before == 0 {
+                text += "\nnothing was found to load: store files lie as DIR/FAMILY/FILE";
+            }
             text + &format!("\n{seconds:.1} s")
         }
         Format::Json | Format::Jsonl => serde_json::to_string(summary).expect("a plain struct"),

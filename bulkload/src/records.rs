@@ -36,8 +36,10 @@ pub enum Format {
 pub enum Next {
     /// A whole record.
     Record,
-    /// One that is too long, and why.
+    /// One that is too long.
     TooLong,
+    /// The rest of the input, from a quote on that nothing closes.
+    Unclosed,
     /// There is none.
     End,
 }
@@ -46,6 +48,8 @@ pub enum Next {
 pub struct Records {
     input: BufReader<Box<dyn Read + Send>>,
     core: Option<csv_core::Reader>,
+    /// The separator, if quotes count.
+    quoted: Option<u8>,
     fields: Vec<u8>,
     ends: Vec<usize>,
     n_fields: usize,
@@ -82,7 +86,9 @@ impl Records {
             Format::Csv(separator) => Some(csv_core::ReaderBuilder::new().delimiter(separator).build()),
             Format::JsonLines => None,
         };
+        let quoted = if let Format::Csv(separator) = format { Some(separator) } else { None };
         Records {
+            quoted,
             input: BufReader::with_capacity(READ_BYTES, text),
             core,
             fields: vec![0; 4096],
@@ -184,7 +190,12 @@ impl Records {
                 }
                 ReadRecordResult::Record => {
                     self.n_fields = n_ends;
-                    return Ok(if too_long { Next::TooLong } else { Next::Record });
+                    let unclosed = at_end && self.quoted.is_some_and(|separator| ends_in_quotes(&self.raw, separator));
+                    return Ok(match (too_long, unclosed) {
+                        (true, _) => Next::TooLong,
+                        (false, true) => Next::Unclosed,
+                        (false, false) => Next::Record,
+                    });
                 }
                 ReadRecordResult::End => return Ok(if too_long { Next::TooLong } else { Next::End }),
             }
@@ -193,6 +204,21 @@ impl Records {
             }
         }
     }
+}
+
+/// Whether a record ends inside a field that a quote began.
+fn ends_in_quotes(record: &[u8], separator: u8) -> bool {
+    let (mut begins, mut inside, mut at) = (true, false, 0);
+    while let Some(byte) = record.get(at) {
+        match (inside, byte) {
+            (true, b'"') if record.get(at + 1) == Some(&b'"') => at += 1,
+            (_, b'"') => inside = begins && !inside,
+            _ => {}
+        }
+        begins = !inside && *byte == separator;
+        at += 1;
+    }
+    inside
 }
 
 impl std::fmt::Debug for Records {
@@ -229,6 +255,23 @@ mod tests {
         let lines: Vec<(u64, String)> =
             records("a,\"1\n2\"\nb,3", Format::Csv(b',')).into_iter().map(|(line, _, raw)| (line, raw)).collect();
         assert_eq!(lines, [(1, "a,\\\"1\\n2\\\"".to_owned()), (3, "b,3".to_owned())]);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_told() {
+        for (text, last) in [
+            ("a,b\nr1,\"open\nr2,x\n", Next::Unclosed),
+            ("a,b\nr1,\"open\"\"", Next::Unclosed),
+            ("a,b\nr1,\"\"\"", Next::Unclosed),
+            ("a,b\nr1,\"closed\n\"\"\"", Next::Record),
+            ("a,b\nr1,5\" pipe", Next::Record),
+        ] {
+            let file: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(text.to_owned()));
+            let mut records = Records::new(file, Format::Csv(b','));
+            assert_eq!(records.advance().expect("read"), Next::Record, "{text}");
+            assert_eq!((records.advance().expect("read"), records.line()), (last, 2), "{text}");
+            assert_eq!(records.advance().expect("read"), Next::End, "{text}");
+        }
     }
 
     #[test]

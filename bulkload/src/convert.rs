@@ -103,7 +103,9 @@ impl Parser {
                 let bad = match records.advance().map_err(failed)? {
                     Next::End => break,
                     Next::TooLong => Err("the record is too long".to_owned()),
-                    Next::Unclosed => Err("a quote is opened here and not closed before the end of the file".to_owned()),
+                    Next::Unclosed => {
+                        Err("a quote is opened here and not closed before the end of the file".to_owned())
+                    }
                     Next::Record => self.take(&records),
                 };
                 self.done.records += 1;

@@ -310,7 +310,7 @@ impl Hdfs {
 
     /// SIGSTOP of a DataNode; [`Hdfs::resume_datanode`] ends it.
     pub fn pause_datanode(&self, i: usize) {
-        self.datanodes[i].as_ref().expect("it runs").signal(libc::SIGSTOP);
+        self.datanodes[i].as_ref().expect("it runs").freeze();
     }
 
     /// SIGCONT of a DataNode.
@@ -331,7 +331,7 @@ impl Hdfs {
 
     /// SIGSTOP of a NameNode; [`Hdfs::resume_namenode`] ends it.
     pub fn pause_namenode(&self, i: usize) {
-        self.namenodes[i].process.as_ref().expect("it runs").signal(libc::SIGSTOP);
+        self.namenodes[i].process.as_ref().expect("it runs").freeze();
     }
 
     /// SIGCONT of a NameNode.

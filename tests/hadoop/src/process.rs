@@ -115,6 +115,15 @@ impl Java {
         self.child.try_wait().expect("a child can be asked").is_some()
     }
 
+    /// Freezes it; none of its threads runs when this returns. It must not be frozen yet.
+    pub(crate) fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+        let mut status = 0;
+        // SAFETY: waitpid(2) writes the status alone; the process has not been waited for, so the id is still ours.
+        let answer = unsafe { libc::waitpid(self.child.id() as libc::pid_t, &mut status, libc::WUNTRACED) };
+        assert!(answer > 0 && libc::WIFSTOPPED(status), "not frozen: {answer}, status {status}");
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         // SAFETY: kill(2) touches no memory; the process has not been waited for, so the id is still ours.
         let answer = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };

@@ -105,10 +105,18 @@ impl RootFlags {
             }
         };
         Ok(match self.place(flag, url)? {
-            Place::Folder(path) if how != Use::Make && !path.is_dir() => {
-                return Err(Failure::usage(format!("{flag} {url}: there is no such folder")));
+            Place::Folder(path) => {
+                if how != Use::Make {
+                    match std::fs::metadata(&path) {
+                        Ok(found) if found.is_dir() => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                            return Err(Failure::usage(format!("{flag} {url}: {error}")));
+                        }
+                        _ => return Err(Failure::usage(format!("{flag} {url}: there is no such folder"))),
+                    }
+                }
+                Arc::new(open_folder(path, flag, runtime)?)
             }
-            Place::Folder(path) => Arc::new(open_folder(path, flag, runtime)?),
             Place::Bucket(settings) if how == Use::Look => {
                 Arc::new(S3Filesystem::open_unchecked(*settings, runtime.clone()).map_err(refused)?)
             }

@@ -283,7 +283,8 @@ impl Cluster {
         // To META a table whose head is damaged is a disabled one; the master knows better.
         let request = pb::GetTableStateRequest { table_name: table_name_to(table) };
         Ok(Some(match self.calls.call_master(Call::new(MASTER, "GetTableState", &request), limit).await {
-            Err(cause) if cause.kind == ErrorKind::Corrupt => cause,
+            // On its way damage becomes one of the errors that nobody should try again.
+            Err(cause) if matches!(cause.kind, ErrorKind::Corrupt | ErrorKind::Invalid) => cause,
             _ => RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled.")),
         }))
     }

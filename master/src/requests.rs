@@ -77,7 +77,8 @@ fn check_supported(table: &TableDescriptor) -> Result<()> {
             // Negative: not set.
             if let Some(value) = value.filter(|value| (0..least).contains(value)) {
                 return Err(wrong(format!(
-                    "{key} of {value} bytes makes more files or regions than can be managed; at least {least} is needed,                      or CONFIGURATION {SANITY_CHECKS} => 'false'. table=`{}`",
+                    "{key} of {value} bytes makes more files or regions than can be managed; at least {least} is needed, \
+                     or CONFIGURATION {SANITY_CHECKS} => 'false'. table=`{}`",
                     table.name
                 )));
             }

@@ -146,7 +146,7 @@ impl Master {
         self.tell_state(table, TableState::Enabling).await?;
         let failed = self.open_regions(openings(id, &head.descriptor, &head.regions)).await?;
         let lost: Vec<RegionInfo> = failed.iter().map(|(info, _)| info.clone()).collect();
-        let put = |info: &RegionInfo| protocol::meta::closed_put(info, self.meta_timestamp());
+        let put = |info: &RegionInfo| protocol::meta::failed_put(info, &self.server, self.meta_timestamp());
         self.host.write_meta(&lost.iter().map(put).collect::<Vec<_>>()).await?;
         self.tell_state(table, TableState::Enabled).await?;
         Ok(failed)

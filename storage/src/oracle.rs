@@ -336,8 +336,13 @@ pub fn survivors(
                     }
                 } else if let Some(marker) =
                     in_row.iter().filter(|marker| hiding(marker) && hides(marker, cell)).min_by_key(|marker| {
-                        // Markers of versions hide one cell, the others all that follow.
-                        matches!(marker.cell_type(), CellType::DELETE | CellType::DELETE_FAMILY_VERSION)
+                        // As HBase asks them. Markers of versions hide one cell, the others all that follow.
+                        match marker.cell_type() {
+                            CellType::DELETE_FAMILY => 0,
+                            CellType::DELETE_FAMILY_VERSION => 1,
+                            CellType::DELETE_COLUMN => 2,
+                            _ => 3,
+                        }
                     })
                 {
                     break 'judge matches!(marker.cell_type(), CellType::DELETE_COLUMN | CellType::DELETE_FAMILY);

@@ -184,21 +184,26 @@ fn oracle_answers_like_hbase() {
     play("oracle", setting("JUDGE_OPERATIONS", 2000), &mut oracle::Model::default(), oracle::tamed);
 }
 
+/// Seeds of stories in which region and oracle once differed. 916726: a family's marker of a version comes before a column's marker.
+const ONCE_DIFFERENT: [u64; 1] = [916_726];
+
 /// Volume without HBase: the model that HBase has judged is the judge. `ORACLE_OPERATIONS=1000000 [ORACLE_SEED=n]`.
 #[test]
 fn region_answers_like_the_oracle() {
     let (wanted, first) = (setting("ORACLE_OPERATIONS", 200_000), setting("ORACLE_SEED", 1));
     let (mut model, mut region) = (oracle::Model::default(), ferrobase::Ferrobase::new());
-    let (mut done, mut seed) = (0, first);
-    while done < wanted {
+    let (mut done, mut stories) = (0, 0);
+    for seed in ONCE_DIFFERENT.into_iter().chain(first..) {
         let story = oracle::tamed(generator::story(seed, STORY_LENGTH));
         if first_difference(&story, &mut model, &mut region).is_some() {
             panic!("{}", report(seed, &story, &mut model, &mut region).replace("HBase", "the oracle"));
         }
-        done += story.operations.len() as u64;
-        seed += 1;
+        (done, stories) = (done + story.operations.len() as u64, stories + 1);
+        if done >= wanted {
+            break;
+        }
     }
-    println!("region against the oracle: {done} operations in {} stories agree", seed - first);
+    println!("region against the oracle: {done} operations in {stories} stories agree");
 }
 
 #[test]

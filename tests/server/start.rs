@@ -212,6 +212,10 @@ fn a_region_with_a_damaged_manifest_says_why_and_comes_back_when_it_is_restored(
         let (_, why) = shell(&server, &script);
         assert!(why.contains("cannot be opened") && why.contains("checksum"), "{script}: {why}");
     }
+    // Nor is it forgotten on another way in.
+    shell(&server, "disable 't'; enable 't'");
+    let (_, why) = shell(&server, &format!("get 't', '{bad}'"));
+    assert!(why.contains("cannot be opened") && why.contains("checksum"), "{why}");
     for (path, bytes) in &bodies {
         std::fs::write(path, bytes).expect("written");
     }
@@ -271,5 +275,36 @@ fn the_longest_rows_are_written_read_and_deleted_by_new_clients() {
         assert!(shell(&format!("scan 't', {{STARTROW => '{row}', LIMIT => 1}}")).contains("value=v"), "{first}");
         shell(&format!("deleteall 't', '{row}'"));
         assert!(!shell(&format!("get 't', '{row}'")).contains("value=v"), "{first}");
+    }
+}
+
+/// To META a table with a damaged head is a disabled one; users are told what it is.
+#[test]
+fn a_table_with_a_damaged_head_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    let shell = |server: &Server, script: &str| {
+        let connect = format!("127.0.0.1:{}", server.port);
+        said(&ferrobase(folder.path(), &["shell", "--connect", &connect, "-c", script]))
+    };
+    shell(&server, "create 't', 'f'; put 't', 'a', 'f:q', 'v'");
+    server.kill();
+    let mut heads = 0;
+    for table in std::fs::read_dir(data.join("ferrobase/table")).expect("tables") {
+        let Ok(entries) = std::fs::read_dir(table.expect("an entry").path().join("head")) else { continue };
+        for entry in entries {
+            let path = entry.expect("an entry").path();
+            if std::fs::metadata(&path).expect("a file").len() > 0 {
+                std::fs::write(&path, b"garbage").expect("written");
+                heads += 1;
+            }
+        }
+    }
+    assert_eq!(heads, 1);
+    let server = Server::start(&data, &[]);
+    for script in ["get 't', 'a'", "scan 't'", "put 't', 'a', 'f:q', 'v'", "flush 't'"] {
+        let (_, why) = shell(&server, script);
+        assert!(why.contains("restore it while the server is stopped"), "{script}: {why}");
     }
 }

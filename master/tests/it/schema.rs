@@ -372,9 +372,9 @@ async fn a_table_of_which_only_the_name_is_left_can_be_dropped() {
     admin.create_table(&described("t"), &[]).await.expect("the name is free");
 }
 
-/// A region without its manifest stops nobody, and META sends nobody to a server that has gone.
+/// A region without its manifest stops nobody, and META sends its readers where they are told why.
 #[tokio::test]
-async fn a_region_that_does_not_open_is_closed_in_meta() {
+async fn a_region_that_cannot_be_opened_says_why() {
     let folder = tempfile::tempdir().expect("folder");
     let open = || LocalFilesystem::open(folder.path(), runtime::Runtime::system().random.clone()).expect("opens");
     let cluster = Cluster::start(Arc::new(open())).await;
@@ -388,7 +388,9 @@ async fn a_region_that_does_not_open_is_closed_in_meta() {
     let manifest = tables.map(|table| table.expect("entry").path().join(&lost)).find(|path| path.exists());
     std::fs::remove_dir_all(manifest.expect("a manifest")).expect("removed");
     let cluster = Cluster::start(Arc::new(open())).await;
-    assert_eq!(states(&cluster, "t").await, ["CLOSED", "OPEN"]);
+    assert_eq!(states(&cluster, "t").await, ["FAILED_OPEN", "OPEN"]);
+    let error = cluster.table("t").await.get(&model::query::Get::new("a")).await.expect_err("out of service");
+    assert!(error.to_string().contains("cannot be opened"), "{error}");
 }
 
 /// What META says of a table's regions.

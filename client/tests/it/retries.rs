@@ -148,6 +148,10 @@ async fn a_disabled_table_ends_the_attempts() {
     // A batch says it of every action.
     let answers = script.table().await.get_all(&[Get::new("r"), Get::new("s")]).await;
     assert_eq!(answers.expect_err("disabled").class(), "TableNotEnabledException");
+    // The master may know of damage, which META calls disabled.
+    script.next("GetTableState", [fail(ErrorKind::Invalid, "DoNotRetryIOException")]);
+    let error = script.table().await.get(&Get::new("r")).await.expect_err("damaged");
+    assert_eq!((error.kind(), error.class()), (ErrorKind::Invalid, "DoNotRetryIOException"));
 }
 
 #[tokio::test]

@@ -228,6 +228,11 @@ impl Script {
                 let result = Some(result_to(&cells, &mut block));
                 Reply { cells: block.freeze(), ..Reply::new(&pb::GetResponse { result }) }
             }
+            "GetTableState" => {
+                let state = self.states.lock().get("t").copied();
+                let state = state.ok_or_else(|| RpcError::of(ErrorKind::NotFound, "TableNotFoundException", "t"))?;
+                Reply::new(&pb::GetTableStateResponse { table_state: state.to_message() })
+            }
             "Get" => Reply::new(&pb::GetResponse { result: Some(pb::Result::default()) }),
             "Mutate" => Reply::new(&pb::MutateResponse { result: None, processed: Some(true) }),
             "Multi" => multi_reply(&seen.decode(), |_, _| None),

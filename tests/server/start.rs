@@ -25,6 +25,12 @@ fn signal(server: &Server, signal: libc::c_int) {
     assert_eq!(unsafe { libc::kill(server.pid() as libc::pid_t, signal) }, 0);
 }
 
+/// Runs the shell against a server.
+fn shell(folder: &std::path::Path, server: &Server, arguments: &[&str]) -> std::process::Output {
+    let connect = format!("127.0.0.1:{}", server.port);
+    ferrobase(folder, &[&["shell", "--connect", &connect], arguments].concat())
+}
+
 #[test]
 fn a_server_tells_its_doors_answers_on_them_and_ends_with_0() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -134,8 +140,7 @@ fn large_writes_make_room_for_themselves() {
     let value = "v".repeat(9 << 20);
     let puts: String = (0..4).map(|n| format!("put 'large', 'r{n}', 'f:q', '{value}'\n")).collect();
     std::fs::write(&script, format!("create 'large', 'f'\n{puts}count 'large'\n")).expect("written");
-    let connect = format!("127.0.0.1:{}", server.port);
-    let output = ferrobase(folder.path(), &["shell", "--connect", &connect, &script.to_string_lossy()]);
+    let output = shell(folder.path(), &server, &[&script.to_string_lossy()]);
     let (out, why) = said(&output);
     assert!(output.status.success() && out.contains("4 row(s)"), "{}: {why}", output.status);
 }
@@ -180,10 +185,7 @@ fn a_region_with_a_damaged_manifest_says_why_and_comes_back_when_it_is_restored(
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let server = Server::start(&data, &[]);
-    let shell = |server: &Server, script: &str| {
-        let connect = format!("127.0.0.1:{}", server.port);
-        said(&ferrobase(folder.path(), &["shell", "--connect", &connect, "-c", script]))
-    };
+    let shell = |server: &Server, script: &str| said(&shell(folder.path(), server, &["-c", script]));
     shell(&server, "create 't', 'f', SPLITS => ['m']; put 't', 'a', 'f:q', 'va'; put 't', 'x', 'f:q', 'vx'; flush 't'");
     server.kill();
     let names = |folder: &std::path::Path| {
@@ -235,8 +237,7 @@ fn a_row_larger_than_an_answer_is_refused_by_get_and_read_by_scan() {
     let puts: String = (10..36).map(|n| format!("put 'big', 'r', 'f:q{n}', '{value}'\n")).collect();
     std::fs::write(&script, format!("create 'big', 'f'\n{puts}count 'big'\n")).expect("written");
     let shell = |server: &Server, arguments: &[&str]| {
-        let connect = format!("127.0.0.1:{}", server.port);
-        let output = ferrobase(folder.path(), &[&["shell", "--connect", &connect], arguments].concat());
+        let output = shell(folder.path(), server, arguments);
         let (out, why) = said(&output);
         (output.status.success(), out, why)
     };
@@ -258,11 +259,10 @@ fn a_row_larger_than_an_answer_is_refused_by_get_and_read_by_scan() {
 fn the_longest_rows_are_written_read_and_deleted_by_new_clients() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"), &[]);
-    let connect = format!("127.0.0.1:{}", server.port);
     let shell = |script: &str| {
         let file = folder.path().join("script.rb");
         std::fs::write(&file, script).expect("written");
-        let output = ferrobase(folder.path(), &["shell", "--connect", &connect, &file.to_string_lossy()]);
+        let output = shell(folder.path(), &server, &[&file.to_string_lossy()]);
         let (out, why) = said(&output);
         assert!(output.status.success(), "{}", why.chars().take(300).collect::<String>());
         out
@@ -284,10 +284,7 @@ fn a_table_with_a_damaged_head_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let server = Server::start(&data, &[]);
-    let shell = |server: &Server, script: &str| {
-        let connect = format!("127.0.0.1:{}", server.port);
-        said(&ferrobase(folder.path(), &["shell", "--connect", &connect, "-c", script]))
-    };
+    let shell = |server: &Server, script: &str| said(&shell(folder.path(), server, &["-c", script]));
     shell(&server, "create 't', 'f'; put 't', 'a', 'f:q', 'v'");
     server.kill();
     let mut heads = 0;

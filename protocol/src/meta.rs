@@ -171,7 +171,7 @@ fn delete(row: Bytes, family: &[u8], qualifier: &[u8], cell_type: CellType, time
 /// Records that a region answers on a server. `seqnum` grows with every opening, so that clients drop older places.
 pub fn open_put(region: &RegionInfo, server: &ServerName, seqnum: u64, timestamp: i64) -> Mutation {
     let mut columns = placed(region, server, OPEN).to_vec();
-    columns.push((SEQNUM, seqnum.to_be_bytes().to_vec()));
+    columns.insert(1, (SEQNUM, seqnum.to_be_bytes().to_vec()));
     put(region.region_name(), INFO, &columns, timestamp)
 }
 

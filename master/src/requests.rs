@@ -70,8 +70,8 @@ fn check_supported(table: &TableDescriptor) -> Result<()> {
         }
     }
     let told = |key: &str| table.attributes.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned());
-    let unchecked = table.configuration.get(SANITY_CHECKS).cloned().or_else(|| told(SANITY_CHECKS));
-    if unchecked.is_none_or(|text| text.trim().eq_ignore_ascii_case("true")) {
+    let checked = table.configuration.get(SANITY_CHECKS).cloned().or_else(|| told(SANITY_CHECKS));
+    if checked.is_none_or(|text| text.trim().eq_ignore_ascii_case("true")) {
         for (key, least) in SIZES_LEAST {
             let value = told(key).and_then(|text| text.parse::<i64>().ok());
             // Negative: not set.

@@ -576,17 +576,14 @@ impl Admin {
     }
 
     async fn refuse_disabled(&self, subject: &Subject, name: &TableName) -> Result<()> {
-        let mut retry = Retry::new(&self.cluster, subject.clone());
-        if self.state_of(subject, name).await?.is_none() {
-            return Err(self.fail(subject, no_table(name)));
-        }
-        loop {
-            match self.cluster.why_disabled(name, retry.call_limit()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(why)) => return Err(self.fail(subject, why)),
-                Err(cause) => retry.again(cause).await?,
+        let cause = match self.state_of(subject, name).await? {
+            Some(TableState::Disabled | TableState::Disabling) => {
+                self.cluster.disabled_because(name, self.cluster.calls.settings.call_timeout).await
             }
-        }
+            None => no_table(name),
+            Some(_) => return Ok(()),
+        };
+        Err(self.fail(subject, cause))
     }
 
     /// The state of the cluster.

@@ -280,13 +280,17 @@ impl Cluster {
         if !matches!(self.table_state(table, limit).await?, Some(TableState::Disabled | TableState::Disabling)) {
             return Ok(None);
         }
-        // To META a table whose head is damaged is a disabled one; the master knows better.
+        Ok(Some(self.disabled_because(table, limit).await))
+    }
+
+    /// Why a table is out of service of which META says that it is. To META one whose head is damaged is disabled; the master knows better.
+    pub async fn disabled_because(&self, table: &TableName, limit: Duration) -> RpcError {
         let request = pb::GetTableStateRequest { table_name: table_name_to(table) };
-        Ok(Some(match self.calls.call_master(Call::new(MASTER, "GetTableState", &request), limit).await {
+        match self.calls.call_master(Call::new(MASTER, "GetTableState", &request), limit).await {
             // On its way damage becomes one of the errors that nobody should try again.
             Err(cause) if matches!(cause.kind, ErrorKind::Corrupt | ErrorKind::Invalid) => cause,
             _ => RpcError::of(ErrorKind::Conflict, "TableNotEnabledException", format!("{table} is disabled.")),
-        }))
+        }
     }
 
     /// Corrects what is remembered of a location after a call to it failed.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crossbeam_skiplist::SkipMap;
 use futures::future::BoxFuture;
-use model::{Cell, CellOrder, CellRef};
+use model::{Cell, CellOrder, CellRef, SeqNo};
 
 use crate::error::Result;
 use crate::source::{CellSource, Progress};
@@ -56,6 +56,7 @@ pub struct Memtable {
     has_tags: AtomicBool,
     oldest_ms: AtomicI64,
     newest_ms: AtomicI64,
+    oldest_seqno: AtomicU64,
 }
 
 impl Memtable {
@@ -69,6 +70,7 @@ impl Memtable {
             has_tags: AtomicBool::new(false),
             oldest_ms: AtomicI64::new(i64::MAX),
             newest_ms: AtomicI64::new(i64::MIN),
+            oldest_seqno: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -80,6 +82,7 @@ impl Memtable {
         }
         self.oldest_ms.fetch_min(cell.timestamp(), Ordering::Relaxed);
         self.newest_ms.fetch_max(cell.timestamp(), Ordering::Relaxed);
+        self.oldest_seqno.fetch_min(cell.seqno().0, Ordering::Relaxed);
         self.map.insert(Key { cell, order: self.order }, ());
         self.cells.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -104,6 +107,11 @@ impl Memtable {
     /// Whether a cell has tags.
     pub fn has_tags(&self) -> bool {
         self.has_tags.load(Ordering::Relaxed)
+    }
+
+    /// The smallest sequence number of its cells; [`SeqNo::MAX`] if there are none.
+    pub fn oldest_seqno(&self) -> SeqNo {
+        SeqNo(self.oldest_seqno.load(Ordering::Relaxed))
     }
 
     /// Walks the cells.

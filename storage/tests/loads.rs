@@ -13,10 +13,10 @@ use filesystem::Filesystem;
 use filesystem::faulty::{Effect, Fault, FaultyFilesystem};
 use filesystem::memory::MemoryFilesystem;
 use model::mutation::{Mutation, MutationKind};
-use model::query::Get;
+use model::query::{Get, Scan};
 use model::region::RegionInfo;
 use model::schema::{FamilyDescriptor, TableDescriptor};
-use model::{Cell, CellOrder, ErrorKind};
+use model::{Cell, CellOrder, CellType, ErrorKind};
 use runtime::Runtime;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
@@ -58,7 +58,10 @@ fn file(family: &str, rows: &[(&str, i64, &str)]) -> Bytes {
     let cell = |(row, time, value): &(&str, i64, &str)| {
         Cell::put(row.as_bytes(), family.as_bytes(), b"q", *time, value.as_bytes()).expect("cell")
     };
-    let mut cells: Vec<Cell> = rows.iter().map(cell).collect();
+    file_of(rows.iter().map(cell).collect())
+}
+
+fn file_of(mut cells: Vec<Cell>) -> Bytes {
     cells.sort_by(|a, b| CellOrder::User.compare(a.as_ref(), b.as_ref()));
     let options = WriterOptions { tags: true, for_load: true, create_time_ms: 77, ..WriterOptions::default() };
     write_all(options, &cells, &FileMeta::default()).expect("file")
@@ -493,13 +496,73 @@ async fn the_newest_load_wins_whatever_its_file_says() {
     assert_eq!(values(&region, SHARED, "").await, ["load 3"]);
 }
 
+/// What a load deletes may lie in no file yet: then its markers stay until it does.
+#[tokio::test]
+async fn what_a_load_deletes_stays_deleted_though_it_was_in_memory() {
+    for root in ROOTS {
+        for kind in
+            [CellType::DELETE, CellType::DELETE_COLUMN, CellType::DELETE_FAMILY, CellType::DELETE_FAMILY_VERSION]
+        {
+            let (root, lives) = (root(), AtomicU64::new(1));
+            let fs: Arc<dyn Filesystem> = Arc::new(root.clone());
+            let mut region = open(&fs, &lives).await.expect("region");
+            let write = async |region: &Arc<Region>, row: &str, value: &str| {
+                let mut put = Mutation::new(MutationKind::Put, row.to_owned());
+                put.cells = FAMILIES
+                    .map(|family| {
+                        Cell::put(row.as_bytes(), family.as_bytes(), b"q", 5, value.as_bytes()).expect("cell")
+                    })
+                    .into();
+                region.mutate(vec![put], None).await.expect("put");
+            };
+            let family_delete = matches!(kind, CellType::DELETE_FAMILY | CellType::DELETE_FAMILY_VERSION);
+            let qualifier: &[u8] = if family_delete { b"" } else { b"q" };
+            for family in FAMILIES {
+                let marker = Cell::new(b"row", family.as_bytes(), qualifier, 5, kind, b"").expect("cell");
+                root.put_if_absent(&staged(1, family), file_of(vec![marker])).await.expect("put");
+            }
+            write(&region, "row", "deleted").await;
+            region.bulk_load(load(1)).await.expect("load");
+            let raw = async |region: &Arc<Region>| {
+                let mut scan = Scan { raw: true, ..Scan::default() };
+                scan.selection.max_versions = i32::MAX as u32;
+                let (mut rows, limits) = (Vec::new(), storage::read::Limits::rows(10));
+                let mut scanner = region.scanner(&scan).await.expect("scanner");
+                while scanner.next(&limits, &mut rows).await.expect("next").more {}
+                rows.iter().flat_map(|row| &row.cells).filter(|cell| cell.cell_type().is_delete()).count()
+            };
+            for step in ["compact", "kill", "compact", "put", "compact", "flush", "compact"] {
+                match step {
+                    "compact" => drop(region.compact(true).await.expect("compact")),
+                    "flush" => drop(region.flush().await.expect("flush")),
+                    "kill" => region = open(&fs, &lives).await.expect("region"),
+                    _ => write(&region, "other", "newer").await,
+                }
+                let left = values(&region, "row", step).await;
+                assert!(left.is_empty(), "{kind:?}, after {step}: {left:?}");
+            }
+            assert_eq!(raw(&region).await, 0, "with all in files the markers go");
+            // Nothing older is in memory now.
+            for family in FAMILIES {
+                let marker = Cell::new(b"other", family.as_bytes(), qualifier, 5, kind, b"").expect("cell");
+                root.put_if_absent(&staged(2, family), file_of(vec![marker])).await.expect("put");
+            }
+            region.bulk_load(load(2)).await.expect("load");
+            write(&region, "row", "newer").await;
+            assert_eq!(raw(&region).await, 2);
+            region.compact(true).await.expect("compact");
+            assert_eq!((raw(&region).await, values(&region, "other", "").await.len()), (0, 0));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_scan_that_began_before_a_load_does_not_see_it() {
     let (root, _, region) = ready().await;
     stage(&root, 1).await;
     let mut known = Known::default();
     act(&region, Put, 0, &mut known).await;
-    let mut scanner = region.scanner(&model::query::Scan::default()).await.expect("scanner");
+    let mut scanner = region.scanner(&Scan::default()).await.expect("scanner");
     act(&region, Load(1), 1, &mut known).await;
     let (mut rows, limits) = (Vec::new(), storage::read::Limits::rows(10));
     while scanner.next(&limits, &mut rows).await.expect("next").more {}

@@ -40,7 +40,7 @@ pub struct Compacted {
 pub(super) struct Taken<'a> {
     region: &'a Region,
     files: Vec<Arc<StoreFile>>,
-    /// They are all files of the store.
+    /// They are all files of the store, and nothing that is in no file yet is older than they are: what a marker hides is in them.
     all: bool,
 }
 
@@ -120,9 +120,16 @@ impl Region {
         choose: impl FnOnce(&[FileFacts]) -> Option<Vec<usize>>,
     ) -> Option<Taken<'_>> {
         let mut compacting = self.compacting.lock();
-        let files = self.files_of(family);
-        let chosen = choose(&Region::facts(&files, &compacting)).filter(|chosen| !chosen.is_empty())?;
-        let all = chosen.len() == files.len();
+        // Writes up to here are in the stores that are looked at next.
+        let read_point = self.mvcc.read_point();
+        let version = self.version.read().clone();
+        let store = version.get(family)?;
+        let files = &store.files;
+        let chosen = choose(&Region::facts(files, &compacting)).filter(|chosen| !chosen.is_empty())?;
+        // A bulk load can be newer than what is in memory.
+        let tables = store.frozen.iter().chain([&store.active]);
+        let unflushed = tables.map(|table| table.oldest_seqno()).min().unwrap_or(SeqNo::MAX).min(read_point.next());
+        let all = chosen.len() == files.len() && files.iter().all(|file| file.entry.max_seq < unflushed);
         let files: Vec<_> = chosen.into_iter().map(|at| files[at].clone()).collect();
         compacting.extend(files.iter().map(|file| file.entry.name.clone()));
         Some(Taken { region: self, files, all })

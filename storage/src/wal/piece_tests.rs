@@ -466,6 +466,23 @@ async fn fencers_agree_whatever_the_writer_does_meanwhile() {
     }
 }
 
+/// Where there is room for four pieces, each seal has to make room for the next writes, and its end to be noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_that_wait_for_seals_go_on() {
+    let (_, fs) = root();
+    let log = log(&fs, 1, LogSettings { segment_pieces: 1, ..settings() }).await;
+    let writers = ["a", "b", "c", "d"].map(|region| {
+        let log = log.clone();
+        runtime::task::spawn("writer", async move {
+            for seqno in 1..=2500 {
+                write(&log, region, seqno).await;
+            }
+        })
+    });
+    futures::future::join_all(writers).await.into_iter().for_each(|done| done.expect("every write is durable"));
+    assert_eq!(log.counters().failures, 0);
+}
+
 #[tokio::test]
 async fn nothing_is_listed_or_renamed_and_a_region_is_read_with_few_requests() {
     let store = Store::new(0);

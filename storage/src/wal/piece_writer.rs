@@ -120,6 +120,7 @@ impl Pieces {
                     // Writers that waited run first, so that their next entries share the next piece.
                     runtime::task::yield_now().await;
                 }
+                () = ended(&mut self.sealing) => self.sealing = None,
                 () = timer => {}
             }
         }
@@ -276,10 +277,7 @@ impl Pieces {
 
     /// Seals, or says when there will be something to seal.
     fn seal_what_is_due(&mut self, now: Duration) -> Option<Duration> {
-        if self.sealing.as_ref().is_some_and(|sealing| !sealing.is_finished())
-            || *self.shared.closed.borrow()
-            || self.shared.is_fenced()
-        {
+        if self.sealing.is_some() || *self.shared.closed.borrow() || self.shared.is_fenced() {
             return None; // its end wakes us
         }
         let settings = &self.shared.settings;
@@ -296,11 +294,16 @@ impl Pieces {
         let pieces: Vec<Unsealed> = tracker.pieces.iter().cloned().collect();
         drop(tracker);
         let (shared, token) = (self.shared.clone(), self.shared.token);
-        self.sealing = Some(runtime::task::spawn("log seal", async move {
-            seal(&shared, pieces, token).await;
-            shared.wake.notify_one();
-        }));
+        self.sealing = Some(runtime::task::spawn("log seal", async move { seal(&shared, pieces, token).await }));
         None
+    }
+}
+
+/// Waits for the end of a task, if there is one.
+async fn ended(task: &mut Option<Task<()>>) {
+    match task {
+        Some(task) => drop(task.await),
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,6 @@ mod log;
 mod print;
 mod target;
 
-use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use model::{Cell, CellOrder, ErrorKind};
@@ -17,6 +16,7 @@ use storage::cache::BlockCache;
 use storage::file::reader::HFileReader;
 use storage::source::{CellSource, Progress};
 
+use self::print::Printer;
 use crate::arguments::{Format, Hfile, Inspect};
 use crate::failure::Failure;
 use crate::output::say;
@@ -48,20 +48,15 @@ pub async fn run(what: &Inspect, format: Format) -> Result<(), Failure> {
     }
 }
 
-fn print_cell(out: &mut impl Write, cell: &Cell, format: Format) -> std::io::Result<()> {
+fn print_cell(printer: &mut Printer, cell: &Cell) -> Result<(), Failure> {
     let (row, family, qualifier) = (binary(cell.row()), binary(cell.family()), binary(cell.qualifier()));
     let (value, kind) = (binary(cell.value()), cell.cell_type().to_string());
-    if format == Format::Table {
-        let (ts, seq) = (cell.timestamp(), cell.seqno());
-        return writeln!(
-            out,
-            "K: {row}/{family}:{qualifier}/{ts}/{kind}/vlen={}/seqid={seq} V: {value}",
-            cell.value().len()
-        );
-    }
-    let object = json!({"row": row, "column": format!("{family}:{qualifier}"), "timestamp": cell.timestamp(), "type": kind,
-        "seqid": cell.seqno().0, "value": value});
-    writeln!(out, "{object}")
+    let (ts, seq, len) = (cell.timestamp(), cell.seqno(), cell.value().len());
+    let text = format!("K: {row}/{family}:{qualifier}/{ts}/{kind}/vlen={len}/seqid={seq} V: {value}");
+    printer.item("cells", &text, || {
+        let column = format!("{family}:{qualifier}");
+        json!({"row": row, "column": column, "timestamp": ts, "type": kind, "seqid": seq.0, "value": value})
+    })
 }
 
 async fn settle(source: &mut impl CellSource, progress: storage::Result<Progress>) -> Result<(), Failure> {
@@ -81,10 +76,11 @@ async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
         Err(error) => return Err(target::failed(target, ErrorKind::from(error.kind()), error)),
     };
     let file = Arc::new(HFileReader::open(&fs, name, size, Arc::new(BlockCache::new(CACHE_BYTES))).await?);
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut printer = Printer::new(format);
     if flags.meta {
         for (key, value) in file.info_entries() {
-            writeln!(out, "{} = {}", binary(key), binary(value))?;
+            let (key, value) = (binary(key), binary(value));
+            printer.item("info", &format!("{key} = {value}"), || json!({"key": key, "value": value}))?;
         }
     }
     let (mut cells, mut rows, mut key_bytes, mut value_bytes) = (0u64, 0u64, 0u64, 0u64);
@@ -98,7 +94,7 @@ async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
             break;
         }
         if flags.pairs || flags.row.is_some() {
-            print_cell(&mut out, &cell, format)?;
+            print_cell(&mut printer, &cell)?;
         }
         if flags.check
             && let Some(last) = &last
@@ -122,13 +118,15 @@ async fn hfile(flags: &Hfile, format: Format) -> Result<(), Failure> {
     }
     let nothing_asked = !(flags.meta || flags.pairs || flags.check || flags.row.is_some());
     if flags.stats || nothing_asked {
-        writeln!(
-            out,
+        let text = format!(
             "file bytes: {size}\ncells: {cells}\nrows: {rows}\nkey bytes: {key_bytes}\nvalue bytes: {value_bytes}"
-        )?;
+        );
+        printer.item("stats", &text, || {
+            json!({"file_bytes": size, "cells": cells, "rows": rows, "key_bytes": key_bytes, "value_bytes": value_bytes})
+        })?;
     }
     if flags.check {
-        writeln!(out, "{cells} cells are in order")?;
+        printer.item("in_order", &format!("{cells} cells are in order"), || json!({"cells": cells}))?;
     }
-    Ok(out.flush()?)
+    printer.end()
 }

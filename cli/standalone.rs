@@ -11,6 +11,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -87,6 +88,9 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         Failure::usage(format!("--ready-file {file}: {error}"))
     })?;
 
+    if let Some(folder) = &folder {
+        check_outside_of_others(folder)?;
+    }
     let fs = flags.roots.open("--data", &flags.data, &runtime).await?;
     let root_url = flags.roots.canonical("--data", &flags.data)?;
     let address = advertised(flags, port)?;
@@ -342,6 +346,24 @@ fn advertised(flags: &Standalone, port: u16) -> Result<(String, u16), Failure> {
             Err(_) => Err(Failure::usage(format!("--advertise `{text}`: `{number}` is no port"))),
         },
         _ => Err(Failure::usage(format!("--advertise `{text}`: HOST or HOST:PORT is needed"))),
+    }
+}
+
+/// Refuses a folder inside another store's root, where it would lie among that store's files.
+fn check_outside_of_others(folder: &Path) -> Result<(), Failure> {
+    let whole = std::path::absolute(folder)?;
+    let around = match whole.canonicalize() {
+        Ok(folder) => folder.parent().map(Path::to_owned),
+        Err(_) => whole.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok()),
+    };
+    let is_root = |folder: &&Path| folder.join("ferrobase.lock").exists() && folder.join("ferrobase").is_dir();
+    match around.iter().flat_map(|folder| folder.ancestors()).find(is_root) {
+        Some(root) => Err(Failure::usage(format!(
+            "--data {}: it lies inside the data root {}; a folder outside of it is needed",
+            folder.display(),
+            root.display()
+        ))),
+        None => Ok(()),
     }
 }
 

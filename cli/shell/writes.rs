@@ -71,7 +71,11 @@ impl Deletion {
     fn of(arguments: &mut Arguments, all: bool) -> Result<Deletion> {
         let column = match arguments.peek() {
             None | Some(Value::Hash(_)) => None,
-            Some(_) => arguments.next().and_then(|value| value.to_bytes()).filter(|column| !column.is_empty()),
+            Some(Value::Nil) => {
+                arguments.next();
+                None
+            }
+            Some(_) => Some(arguments.bytes("a column")?).filter(|column| !column.is_empty()),
         };
         let timestamp = arguments.optional_int("the timestamp")?.unwrap_or(LATEST_TIMESTAMP);
         let mut options = arguments.options()?;

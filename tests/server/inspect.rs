@@ -42,6 +42,16 @@ fn every_flipped_byte_of_a_block_is_found_and_what_is_no_store_file_is_said_to_b
     assert!(code == Some(0) && out.contains("cells: 2"), "{out}");
     let plain = ferrobase(folder.path(), &["inspect", "hfile", "file"]);
     assert!(said(&plain).0.contains("cells: 2"), "{:?}", said(&plain));
+    let all = ferrobase(folder.path(), &["inspect", "hfile", "-m", "-p", "-k", "-s", "file", "--format", "json"]);
+    let all: serde_json::Value = serde_json::from_str(&said(&all).0).expect("one document");
+    assert_eq!(
+        (&all["cells"][1]["row"], &all["stats"][0]["rows"], &all["in_order"][0]["cells"]),
+        (&"s".into(), &2.into(), &2.into())
+    );
+    assert!(
+        all["info"].as_array().is_some_and(|info| info.iter().any(|entry| entry["key"] == "hfile.LASTKEY")),
+        "{all}"
+    );
     for at in (0..sound.len() - TRAILER_LEN).step_by(STEP) {
         let mut bytes = sound.clone();
         bytes[at] ^= 0xff;

@@ -114,6 +114,23 @@ fn bad_usage_is_2_and_touches_nothing() {
     }
 }
 
+/// A store among another one's files would be garbage to that one.
+#[test]
+fn a_root_inside_another_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data, &[]);
+    std::os::unix::fs::symlink(data.join("ferrobase"), folder.path().join("link")).expect("a link");
+    for inner in ["data/data", "data/new/deep", "link"] {
+        let output = ferrobase(folder.path(), &["standalone", "--data", inner, "--port", "0", "--http-port", "off"]);
+        let (_, why) = said(&output);
+        assert!(output.status.code() == Some(2) && why.contains("lies inside the data root"), "{inner}: {why}");
+    }
+    assert!(!data.join("new").exists() && !data.join("data/ferrobase.lock").exists());
+    assert_eq!(server.stop(), Some(0));
+    Server::start(&data, &[]).kill();
+}
+
 /// Scripts and people must not take silence for a result.
 #[test]
 fn a_result_that_nobody_takes_is_an_error() {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ferrobase_benches::{COLUMNS, FAMILY, put};
 use ferrobase_s3_fixture::{KEY, Process};
 use filesystem::Filesystem;
+use filesystem::cached::{CacheSettings, CachedFilesystem};
 use filesystem::s3::S3Filesystem;
 use filesystem::s3::requests::{Counted, Kind};
 use model::mutation::Durability;
@@ -91,7 +92,7 @@ impl Bill {
 }
 
 struct Table {
-    fs: S3Filesystem,
+    fs: Arc<dyn Filesystem>,
     table: Arc<TableDescriptor>,
     info: RegionInfo,
     epoch: u64,
@@ -102,15 +103,18 @@ impl Table {
         let table = TableDescriptor::new(name.parse().expect("a name")).with_family(FamilyDescriptor::new(FAMILY));
         let info = RegionInfo::new(table.name.clone(), Bytes::new(), Bytes::new(), 1);
         let runtime = Runtime::system();
-        let root: Arc<dyn Filesystem> = Arc::new(fs.clone());
-        Region::create(&root, &runtime, &table.name.to_string(), &info, &table, 1).await.expect("region");
-        Table { fs: fs.clone(), table: Arc::new(table), info, epoch: 1 }
+        // As a server without `--cache-dir` reads it.
+        let settings = CacheSettings::new(None, 0, "root");
+        let fs = CachedFilesystem::new(Arc::new(fs.clone()), settings, runtime.clone()).await.expect("a cache");
+        let fs: Arc<dyn Filesystem> = Arc::new(fs);
+        Region::create(&fs, &runtime, &table.name.to_string(), &info, &table, 1).await.expect("region");
+        Table { fs, table: Arc::new(table), info, epoch: 1 }
     }
 
     async fn log(&self) -> Log {
         let runtime = Runtime::system();
         let stream = runtime.random.next_u64();
-        Log::create(Arc::new(self.fs.clone()), runtime, LogSettings::default(), stream).await.expect("a log")
+        Log::create(self.fs.clone(), runtime, LogSettings::default(), stream).await.expect("a log")
     }
 
     /// Opens it with an empty cache.
@@ -118,7 +122,7 @@ impl Table {
         self.epoch += 1;
         let ctx = RegionContext {
             runtime: Runtime::system(),
-            fs: Arc::new(self.fs.clone()),
+            fs: self.fs.clone(),
             log,
             budget: Budget::new(4 << 30),
             cache: Arc::new(BlockCache::new(1 << 30)),

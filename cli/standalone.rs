@@ -11,7 +11,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -89,7 +89,12 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     })?;
 
     if let Some(folder) = &folder {
-        check_outside_of_others(folder)?;
+        check_outside_of_others("--data", folder, None)?;
+    }
+    if let Some(wal) = &flags.wal
+        && let Some(wal) = flags.roots.folder("--wal", wal)?
+    {
+        check_outside_of_others("--wal", &wal, folder.as_deref())?;
     }
     let fs = flags.roots.open("--data", &flags.data, &runtime).await?;
     let root_url = flags.roots.canonical("--data", &flags.data)?;
@@ -349,22 +354,36 @@ fn advertised(flags: &Standalone, port: u16) -> Result<(String, u16), Failure> {
     }
 }
 
-/// Refuses a folder inside another store's root, where it would lie among that store's files.
-fn check_outside_of_others(folder: &Path) -> Result<(), Failure> {
-    let whole = std::path::absolute(folder)?;
-    let around = match whole.canonicalize() {
-        Ok(folder) => folder.parent().map(Path::to_owned),
-        Err(_) => whole.ancestors().skip(1).find_map(|folder| folder.canonicalize().ok()),
-    };
-    let is_root = |folder: &&Path| folder.join("ferrobase.lock").exists() && folder.join("ferrobase").is_dir();
-    match around.iter().flat_map(|folder| folder.ancestors()).find(is_root) {
+/// Refuses to begin a root inside another store's one, where it would lie among that store's files. One that is there already may go on, and so
+/// may one inside `own`.
+fn check_outside_of_others(flag: &str, folder: &Path, own: Option<&Path>) -> Result<(), Failure> {
+    let folder = resolved(folder)?;
+    if folder.join("ferrobase").is_dir() {
+        return Ok(());
+    }
+    let own = own.map(resolved).transpose()?;
+    let is_root = |root: &&Path| root.join("ferrobase/cluster").is_dir() && own.as_deref() != Some(*root);
+    match folder.ancestors().skip(1).find(is_root) {
         Some(root) => Err(Failure::usage(format!(
-            "--data {}: it lies inside the data root {}; a folder outside of it is needed",
+            "{flag} {}: it lies inside the data root {}; a folder outside of it is needed",
             folder.display(),
             root.display()
         ))),
         None => Ok(()),
     }
+}
+
+/// A path without links and dots, whether or not it is there.
+fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    let mut out = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        match part {
+            Component::ParentDir => drop(out.pop()),
+            part => out.push(part),
+        }
+        out = out.canonicalize().unwrap_or(out);
+    }
+    Ok(out)
 }
 
 /// Locks the root, or refuses. A folder has a lock that its holder's death frees; with `--take-over` a holder that does not

@@ -121,12 +121,31 @@ fn a_root_inside_another_is_refused() {
     let data = folder.path().join("data");
     let server = Server::start(&data, &[]);
     std::os::unix::fs::symlink(data.join("ferrobase"), folder.path().join("link")).expect("a link");
-    for inner in ["data/data", "data/new/deep", "link"] {
-        let output = ferrobase(folder.path(), &["standalone", "--data", inner, "--port", "0", "--http-port", "off"]);
-        let (_, why) = said(&output);
-        assert!(output.status.code() == Some(2) && why.contains("lies inside the data root"), "{inner}: {why}");
+    let refused = |arguments: &[&str]| {
+        let arguments = [&["standalone", "--port", "0", "--http-port", "off"], arguments].concat();
+        let (code, (_, why)) = {
+            let output = ferrobase(folder.path(), &arguments);
+            (output.status.code(), said(&output))
+        };
+        assert!(code == Some(2) && why.contains("lies inside the data root"), "{arguments:?}: {code:?} {why}");
+    };
+    for inner in ["data/data", "data/new/deep", "link/new", "new/../data/x"] {
+        refused(&["--data", inner]);
+        refused(&["--data", "other", "--wal", inner]);
     }
-    assert!(!data.join("new").exists() && !data.join("data/ferrobase.lock").exists());
+    for new in ["data/new", "new", "data/data/ferrobase", "data/x", "other"] {
+        assert!(!folder.path().join(new).exists(), "{new}");
+    }
+    // What is there already goes on, though somebody has begun a root around it.
+    let inner = folder.path().join("around/inner");
+    Server::start(&inner, &[]).kill();
+    Server::start(&folder.path().join("around"), &[]).kill();
+    Server::start(&inner, &[]).kill();
+    // A log may lie in its own data root.
+    let own = folder.path().join("own");
+    for _ in 0..2 {
+        Server::start(&own, &["--wal", &own.join("log").to_string_lossy()]).kill();
+    }
     assert_eq!(server.stop(), Some(0));
     Server::start(&data, &[]).kill();
 }

@@ -28,10 +28,13 @@ enum Excuse {
 
 fn excuse(hbase: &Answer, operation: &Operation) -> Option<Excuse> {
     let Answer::Refused(why) = hbase else { return None };
-    let decimal = format!("{operation:?}").contains("BigDecimal(");
     match why.split(' ').next() {
         // How HBase refuses to take a short value for a decimal.
-        Some("NullPointerException") if decimal && !why.contains("localRC") => None,
+        Some("NullPointerException")
+            if !why.contains("localRC") && format!("{operation:?}").contains("BigDecimal(") =>
+        {
+            None
+        }
         // NEW_VERSION_BEHAVIOR's tracker meets a marker it did not prepare for; a list with OR has no answer (`localRC`) for a cell that none of
         // its filters looks at.
         Some("NullPointerException") => Some(Excuse::Story),

@@ -56,7 +56,7 @@ pub enum Kind {
 /// Flags of both commands.
 #[derive(Clone, Debug, Args)]
 pub struct Shared {
-    /// Server as HOST:PORT[,…], or the data folder of a running one
+    /// Server as HOST:PORT[,…], or the data root of a running one
     #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
     pub connect: String,
     /// Where the store's data root is, if the server cannot tell or calls it otherwise
@@ -248,7 +248,7 @@ pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
     let input = flags.kind()?;
     let reading = if input == Kind::Hfile { None } else { Some(flags.reading(input, &runtime)?) };
     let shown = Arc::new(Shown::new(global.quiet || flags.shared.no_progress, &runtime));
-    let connection = connect::open_for(&flags.shared.connect, None, Some(REGION_MAX)).await?;
+    let connection = connect::open_for(&flags.shared.connect, &flags.shared.roots, None, Some(REGION_MAX)).await?;
     let job = Job { flags, runtime: runtime.clone(), connection, progress: shown.clone() };
     let mut summary = Summary { table: flags.table.to_string(), dry_run: flags.shared.dry_run, ..Summary::default() };
     let ended = match reading {

@@ -2,35 +2,43 @@
 //!
 //! Always true: looking for a server changes nothing on a data root.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use client::Connection;
-use filesystem::Filesystem;
-use filesystem::local::LocalFilesystem;
+use coordination::CoordinationError;
 use runtime::Runtime;
 
 use crate::failure::Failure;
+use crate::roots::{self, RootFlags};
 
 /// Longest wait for a cluster's first answer.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Opens a connection. `timeout` is the deadline of each operation; without it the client has its own.
+/// Opens a connection. `timeout` is the deadline of each operation; without it the client has its own. `roots` tell how a data root is reached, if
+/// one is named instead of an address.
 ///
 /// # Errors
-/// 2 for an address that is none, 4 if nobody answers.
-pub async fn open(connect: &str, timeout: Option<Duration>) -> Result<Connection, Failure> {
-    open_for(connect, timeout, timeout).await
+/// 2 for an address that is none and a root that cannot be looked into, 4 if nobody answers.
+pub async fn open(connect: &str, roots: &RootFlags, timeout: Option<Duration>) -> Result<Connection, Failure> {
+    open_for(connect, roots, timeout, timeout).await
 }
 
 /// Opens a connection; what lasts long by nature ends after `long` at the latest.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn open_for(connect: &str, timeout: Option<Duration>, long: Option<Duration>) -> Result<Connection, Failure> {
+pub async fn open_for(
+    connect: &str,
+    roots: &RootFlags,
+    timeout: Option<Duration>,
+    long: Option<Duration>,
+) -> Result<Connection, Failure> {
     let runtime = Runtime::system();
-    let address = address(connect, &runtime).await?;
+    let limit = timeout.map_or(FIRST_ANSWER_MAX, |timeout| timeout.min(FIRST_ANSWER_MAX));
+    let address = match runtime::clock::within(&*runtime.clock, limit, address(connect, roots, &runtime)).await {
+        Some(address) => address?,
+        None => return Err(unreachable(format!("--connect {connect}: no answer within {limit:?}"))),
+    };
     let mut builder = Connection::builder(&address);
     if let Some(timeout) = timeout {
         builder = builder.timeout(timeout);
@@ -38,7 +46,6 @@ pub async fn open_for(connect: &str, timeout: Option<Duration>, long: Option<Dur
     if let Some(long) = long {
         builder = builder.procedure_timeout(long);
     }
-    let limit = timeout.map_or(FIRST_ANSWER_MAX, |timeout| timeout.min(FIRST_ANSWER_MAX));
     let why = match runtime::clock::within(&*runtime.clock, limit, builder.open()).await {
         Some(Ok(connection)) => return Ok(connection),
         Some(Err(error)) if error.kind() == model::ErrorKind::Invalid => {
@@ -57,23 +64,20 @@ fn unreachable(message: String) -> Failure {
 }
 
 /// `host:port[,…]` as it is; a data root's address is that of its leader.
-async fn address(connect: &str, runtime: &Runtime) -> Result<String, Failure> {
-    let folder = match connect.split_once("://") {
-        Some(("file", path)) => path,
-        Some((scheme, _)) => {
-            return Err(Failure::usage(format!(
-                "--connect: {scheme}:// is not there yet; host:port or a data folder is needed"
-            )));
-        }
-        None if connect.contains(['/', '\\']) || matches!(connect, "." | "..") => connect,
-        None => return Ok(connect.to_owned()),
-    };
-    if !Path::new(folder).is_dir() {
-        return Err(Failure::usage(format!("--connect: {folder} is no folder")));
+async fn address(connect: &str, flags: &RootFlags, runtime: &Runtime) -> Result<String, Failure> {
+    let is_root = connect.contains(['/', '\\']) || matches!(connect, "." | "..");
+    if !is_root {
+        return Ok(connect.to_owned());
     }
-    let fs: Arc<dyn Filesystem> = Arc::new(LocalFilesystem::open(folder, runtime.random.clone())?);
-    match coordination::read_leader(&fs).await? {
+    let fs = flags.open_existing("--connect", connect, runtime).await?;
+    let refused = |error| match error {
+        CoordinationError::Filesystem(error) => roots::refused("--connect", connect, &error),
+        error => Failure::failed(format!("--connect {connect}: {error}")),
+    };
+    match coordination::read_leader(&fs).await.map_err(refused)? {
         Some(leader) => Ok(leader.address),
-        None => Err(unreachable(format!("{folder} holds no store; `ferrobase standalone --data {folder}` makes one"))),
+        None => {
+            Err(unreachable(format!("{connect} holds no store; `ferrobase standalone --data {connect}` makes one")))
+        }
     }
 }

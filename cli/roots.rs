@@ -96,14 +96,7 @@ impl RootFlags {
         url: &str,
         runtime: &Runtime,
     ) -> Result<Arc<dyn Filesystem>, Failure> {
-        let refused = |error: filesystem::Error| {
-            let message = format!("{flag} {url}: {error}");
-            match error.kind() {
-                ErrorKind::Unavailable => Failure { code: 4, message },
-                ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::NotFound => Failure::usage(message),
-                _ => Failure::failed(message),
-            }
-        };
+        let refused = |error| refused(flag, url, &error);
         Ok(match self.place(flag, url)? {
             Place::Folder(path) => {
                 if how != Use::Make {
@@ -144,6 +137,16 @@ impl RootFlags {
             Place::Folder(path) => Ok(Some(path)),
             Place::Bucket(_) | Place::Hdfs(_) => Ok(None),
         }
+    }
+}
+
+/// What a root's error means to a command: 4 if it cannot be reached, 2 if it is not there or cannot be used.
+pub fn refused(flag: &str, url: &str, error: &filesystem::Error) -> Failure {
+    let message = format!("{flag} {url}: {error}");
+    match error.kind() {
+        ErrorKind::Unavailable => Failure { code: 4, message },
+        ErrorKind::Invalid | ErrorKind::Denied | ErrorKind::NotFound => Failure::usage(message),
+        _ => Failure::failed(message),
     }
 }
 

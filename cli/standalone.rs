@@ -39,6 +39,7 @@ use crate::memory;
 use crate::process::{Signals, bind};
 use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
+use crate::roots::RootFlags;
 use crate::{connect, thrift};
 
 /// How long a holder of the root is given to answer, before it counts as silent.
@@ -138,7 +139,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         // A client like any other, over the port.
         Some(metrics) => {
             let ip = if flags.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { flags.bind };
-            let connection = connect::open(&SocketAddr::new(ip, port).to_string(), None).await?;
+            let connection = connect::open(&SocketAddr::new(ip, port).to_string(), &RootFlags::default(), None).await?;
             gateway.open(&connection, &thrift_settings(connections_max), metrics, &runtime, &gateway_shutdown)
         }
         None => Vec::new(),

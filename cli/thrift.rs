@@ -25,6 +25,7 @@ use crate::failure::Failure;
 use crate::http::{self, Status};
 use crate::process::{Signals, bind};
 use crate::ready::{Ready, ReadyFile};
+use crate::roots::RootFlags;
 
 /// Flags of `thrift`. HBase's own are understood; those that choose a threading model change nothing.
 #[derive(Debug, Args)]
@@ -32,9 +33,12 @@ pub struct Flags {
     /// May be said, as to HBase's gateway
     #[arg(value_parser = ["start"], hide = true)]
     pub start: Option<String>,
-    /// The cluster: host:port[,host:port…], or the data folder of a server on this machine
+    /// The cluster: host:port[,host:port…], or the data root of a running server
     #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDRESS")]
     pub connect: String,
+    /// How that root is reached
+    #[command(flatten)]
+    pub roots: RootFlags,
     /// Port of Thrift 1; 0 takes a free one, `off` closes it
     #[arg(short, long, env = "FERROBASE_THRIFT_PORT", default_value = "9090", value_name = "N", value_parser = optional_port)]
     pub port: OptionalPort,
@@ -204,7 +208,7 @@ pub async fn run(flags: &Flags, global: &Global) -> Result<(), Failure> {
         Failure::usage(format!("--ready-file {file}: {error}"))
     })?;
     ready_file.take()?;
-    let connection = connect::open(&flags.connect, None).await?;
+    let connection = connect::open(&flags.connect, &flags.roots, None).await?;
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
     let mut doors = doors.open(&connection, &flags.settings(), &metrics, &runtime, &shutdown);
     if let Some(listener) = info {

@@ -35,6 +35,7 @@ use client::Connection;
 use crate::arguments::Global;
 use crate::connect;
 use crate::failure::Failure;
+use crate::roots::RootFlags;
 use context::{Consent, Context};
 use input::{Lines, Nobody, Piped, Terminal};
 use output::Printer;
@@ -47,9 +48,12 @@ pub struct Flags {
     /// Script to run; without it, -c or piped input a person is asked
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The cluster: host:port[,host:port…], or the data folder of a running server
+    /// The cluster: host:port[,host:port…], or the data root of a running server
     #[arg(long, env = "FERROBASE_CONNECT", default_value = "localhost:16000", value_name = "ADDR")]
     pub connect: String,
+    /// How that root is reached
+    #[command(flatten)]
+    pub roots: RootFlags,
     /// Longest time that one operation may take, with all its attempts; default 60s, and 10min for schema changes
     #[arg(long, env = "FERROBASE_TIMEOUT", value_name = "TIME", value_parser = crate::arguments::duration)]
     pub timeout: Option<Duration>,
@@ -83,7 +87,7 @@ enum Input {
 /// 1 for the first command that failed, 2 for a script that cannot be read, 4 if the cluster cannot be reached.
 pub fn run(flags: &Flags, global: &Global, runtime: &tokio::runtime::Runtime) -> Result<(), Failure> {
     let input = input_of(flags)?;
-    let connection = runtime.block_on(connect::open(&flags.connect, flags.timeout))?;
+    let connection = runtime.block_on(connect::open(&flags.connect, &flags.roots, flags.timeout))?;
     let interactive = matches!(input, Input::Terminal);
     let stdout = io::stdout();
     if interactive && !global.quiet {

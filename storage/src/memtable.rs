@@ -82,7 +82,10 @@ impl Memtable {
         }
         self.oldest_ms.fetch_min(cell.timestamp(), Ordering::Relaxed);
         self.newest_ms.fetch_max(cell.timestamp(), Ordering::Relaxed);
-        self.oldest_seqno.fetch_min(cell.seqno().0, Ordering::Relaxed);
+        // Numbers grow but for those of writers side by side, so a look nearly always does.
+        if cell.seqno().0 < self.oldest_seqno.load(Ordering::Relaxed) {
+            self.oldest_seqno.fetch_min(cell.seqno().0, Ordering::Relaxed);
+        }
         self.map.insert(Key { cell, order: self.order }, ());
         self.cells.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -14,6 +14,15 @@ use crate::read::{FamilySettings, Query};
 /// A predicate in the place of a filter: false means skip.
 pub type KeepCell<'a> = &'a dyn Fn(&Cell) -> bool;
 
+/// One file of the model.
+#[derive(Clone, Debug)]
+pub struct OracleFile {
+    /// Its cells, in order.
+    pub cells: Vec<Cell>,
+    /// Everything that was written up to this number and not behind it is inside, or in older files.
+    pub max_seq: SeqNo,
+}
+
 /// One family of the model.
 #[derive(Clone, Debug)]
 pub struct OracleFamily {
@@ -21,25 +30,33 @@ pub struct OracleFamily {
     pub settings: FamilySettings,
     /// Cells not yet flushed.
     pub memtable: Vec<Cell>,
-    /// Cells of each file, oldest file first.
-    pub files: Vec<Vec<Cell>>,
+    /// The files, oldest first.
+    pub files: Vec<OracleFile>,
 }
 
 impl OracleFamily {
-    /// Moves the memtable into a new file.
-    pub fn flush(&mut self, order: CellOrder, smallest_read_point: SeqNo, now_ms: i64) {
+    /// Moves the memtable into a new file; `last` is the newest number of the region.
+    pub fn flush(&mut self, order: CellOrder, last: SeqNo, smallest_read_point: SeqNo, now_ms: i64) {
         let cells = std::mem::take(&mut self.memtable);
-        let kept = survivors(&self.settings, cells, order, false, smallest_read_point, i64::MIN, now_ms);
-        self.files.push(kept);
+        let cells = survivors(&self.settings, cells, order, false, smallest_read_point, i64::MIN, now_ms);
+        self.files.push(OracleFile { cells, max_seq: last });
     }
 
-    /// Rewrites `count` files from the `first` on; delete markers go only if these are all.
+    /// Takes the cells of a bulk load as a new file; `number` is theirs.
+    pub fn load(&mut self, order: CellOrder, mut cells: Vec<Cell>, number: SeqNo) {
+        sort(order, &mut cells);
+        self.files.push(OracleFile { cells, max_seq: number });
+    }
+
+    /// Rewrites `count` files from the `first` on; delete markers go only if these are all, and none of them is newer than something in memory.
     pub fn compact(&mut self, order: CellOrder, first: usize, count: usize, smallest_read_point: SeqNo, now_ms: i64) {
-        let all = count == self.files.len();
-        let cells: Vec<Cell> = self.files.drain(first..first + count).flatten().collect();
+        let oldest = self.memtable.iter().map(Cell::seqno).min().unwrap_or(SeqNo::MAX);
+        let max_seq = self.files[first..first + count].iter().map(|file| file.max_seq).max().unwrap_or(SeqNo(0));
+        let all = count == self.files.len() && max_seq < oldest;
+        let cells: Vec<Cell> = self.files.drain(first..first + count).flat_map(|file| file.cells).collect();
         let earliest_put_ms = earliest_put_ms(&cells);
-        let kept = survivors(&self.settings, cells, order, all, smallest_read_point, earliest_put_ms, now_ms);
-        self.files.insert(first, kept);
+        let cells = survivors(&self.settings, cells, order, all, smallest_read_point, earliest_put_ms, now_ms);
+        self.files.insert(first, OracleFile { cells, max_seq });
     }
 }
 
@@ -119,10 +136,10 @@ impl Oracle {
         }
     }
 
-    /// Moves a family's memtable into a new file.
-    pub fn flush(&mut self, family: &[u8], smallest_read_point: SeqNo, now_ms: i64) {
+    /// Moves a family's memtable into a new file; `last` is the newest number of the region.
+    pub fn flush(&mut self, family: &[u8], last: SeqNo, smallest_read_point: SeqNo, now_ms: i64) {
         let order = self.order;
-        self.family(family).flush(order, smallest_read_point, now_ms);
+        self.family(family).flush(order, last, smallest_read_point, now_ms);
     }
 
     /// Rewrites `count` files from the `first` on; delete markers go only if these are all.
@@ -139,7 +156,7 @@ impl Oracle {
             if !query.selection.columns.is_empty() && !query.selection.columns.contains_key(&family.settings.name) {
                 continue;
             }
-            all.extend(family.files.iter().flatten().chain(&family.memtable).cloned());
+            all.extend(family.files.iter().flat_map(|file| &file.cells).chain(&family.memtable).cloned());
         }
         all.retain(|cell| cell.seqno() <= read_point && self.selects(query, cell.row()));
         sort(self.order, &mut all);

@@ -5,19 +5,23 @@
 //! - The server is frozen under load, another one takes the root over, flushes and compacts, and then the first is thawed: it ends by itself, none
 //!   of its late writes is acknowledged, and nothing is lost.
 //!
-//! Short form: 5 losses in a bucket, 2 in HDFS; long form: `tests/run long loss N [SEED]`.
+//! - Requests of a server that was passed over lie somewhere on their way, and the bucket does them minutes later, when the new owner has flushed,
+//!   compacted and collected: nothing changes.
+//!
+//! Short form: 5 losses in a bucket, 2 in HDFS, late requests after 2 seconds; long form: `tests/run long loss N [SEED]`, there after minutes.
 
 use std::path::Path;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::{Connection, Table};
-use ferrobase_s3_fixture::{KEY, Server as Bucket};
-use ferrobase_tests::process::Server;
+use ferrobase_s3_fixture::{Fault, KEY, Rule, Server as Bucket};
+use ferrobase_tests::process::{Server, binary};
 use ferrobase_tests::setting;
 use model::mutation::{Mutation, MutationKind};
-use model::query::Get;
+use model::query::{Get, Scan};
 use model::{Cell, LATEST_TIMESTAMP};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -35,7 +39,10 @@ const BUCKET: &str = "ferrobase";
 /// Roots that every machine reaches.
 struct Root {
     url: String,
-    flags: Vec<String>,
+    /// Where the log lies, if elsewhere.
+    wal: Option<String>,
+    /// Flags that say how it is reached.
+    reach: Vec<String>,
     environment: Vec<(&'static str, String)>,
 }
 
@@ -48,14 +55,22 @@ impl Root {
             ("AWS_SECRET_ACCESS_KEY", KEY.1.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
         ];
-        Root { url: format!("s3://{BUCKET}/root"), flags: Vec::new(), environment }
+        Root { url: format!("s3://{BUCKET}/root"), wal: None, reach: Vec::new(), environment }
     }
 
     /// Starts a server with nothing local but `beside`, which is new.
     fn start(&self, beside: &Path) -> Server {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let wal = self.wal.iter().flat_map(|url| ["--wal", url]);
+        let flags: Vec<&str> = self.reach.iter().map(String::as_str).chain(wal).collect();
         let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Server::start_over(&self.url, beside, &flags, &environment)
+    }
+
+    /// Runs a command that is told the root by a flag.
+    async fn run(&self, command: &str, flag: &str, arguments: &[&str]) -> Output {
+        let mut process = tokio::process::Command::new(binary());
+        process.args([command, flag, &self.url]).args(&self.reach).args(arguments);
+        process.envs(self.environment.iter().cloned()).kill_on_drop(true).output().await.expect("ferrobase runs")
     }
 }
 
@@ -121,6 +136,9 @@ async fn lose_everything(root: &Root, losses: u64) {
     let beside = folder();
     let server = root.start(beside.path());
     known.check(&table(&server).await).await;
+    let said = root.run("shell", "--connect", &["-c", "list"]).await;
+    let listed = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(listed.contains("1 row(s)"), "the root says where its server is: {said:?}");
     assert_eq!(server.stop(), Some(0), "a graceful end");
     let (acknowledged, incremented) =
         (known.acknowledged.load(Ordering::Relaxed), known.incremented.load(Ordering::SeqCst));
@@ -147,10 +165,6 @@ async fn freeze_and_thaw(root: &Root, guarded: bool) {
     let reader = connect(&frozen, Duration::from_secs(60)).await.table(small_table().0.name);
     watch(&reader, "old").await;
     reader.get(&Get::new(WATCHED)).await.expect("a get");
-    let signal = |server: &Server, signal| {
-        // SAFETY: kill(2) touches no memory; the server has not been waited for, so the id is still its.
-        assert_eq!(unsafe { libc::kill(server.pid() as libc::pid_t, signal) }, 0);
-    };
     signal(&frozen, libc::SIGSTOP);
     silence(&known, writers).await;
     // They lie in the frozen server's sockets; when it is thawed, its first act may be to answer them.
@@ -184,6 +198,91 @@ async fn freeze_and_thaw(root: &Root, guarded: bool) {
     assert_eq!(server.stop(), Some(0), "a graceful end");
 }
 
+fn signal(server: &Server, signal: i32) {
+    // SAFETY: kill(2) touches no memory; the server has not been waited for, so the id is still its.
+    assert_eq!(unsafe { libc::kill(server.pid() as libc::pid_t, signal) }, 0);
+}
+
+/// Everything that lies in the table, each cell as text.
+async fn dump(table: &Table) -> Vec<String> {
+    let mut stream = table.scan(Scan::default().with_versions(100));
+    let mut cells = Vec::new();
+    while let Some(row) = stream.next_row().await.expect("a scan of a living server") {
+        cells.extend(row.cells.iter().map(|cell| format!("{cell:?}")));
+    }
+    cells
+}
+
+/// Requests that change something and were on their way when their server was frozen land when another one has long gone on. `freeze`: it is frozen and
+/// thawed at the end, else killed.
+async fn late_requests_change_nothing(bucket: &Bucket, root: &Root, freeze: bool, later: Duration) -> usize {
+    let known = Arc::new(Known::default());
+    let (beside, other) = (folder(), folder());
+    let mut first = root.start(beside.path());
+    make_table(&first).await;
+    let name = small_table().0.name;
+    let writers = load(&known, &first, 0, Duration::from_secs(1)).await;
+    let admin = connect(&first, OPERATION_MAX).await.admin();
+    admin.flush(&name).await.expect("a flush");
+    // Of pieces of the log, store files, registers, and what collection deletes.
+    let changes = ["put", "copy", "upload-complete", "delete"];
+    bucket.set_rules(changes.map(|kind| Rule::every(kind, Fault::Hold)).into());
+    let (flushed, compacted) = tokio::join!(admin.flush(&name), admin.compact(&name, None, true));
+    assert!(flushed.is_err(), "a flush without a store: {compacted:?}");
+    if freeze {
+        signal(&first, libc::SIGSTOP);
+    } else {
+        signal(&first, libc::SIGKILL);
+        first.wait();
+    }
+    bucket.set_rules(Vec::new());
+    silence(&known, writers).await;
+    assert!(bucket.held() > 10, "{} requests are on their way", bucket.held());
+
+    let server = root.start(other.path());
+    known.check(&table(&server).await).await;
+    let writers = load(&known, &server, 1, Duration::from_millis(500)).await;
+    let admin = connect(&server, Duration::from_secs(120)).await.admin();
+    admin.flush(&name).await.expect("a flush");
+    admin.compact(&name, None, true).await.expect("a compaction is asked for");
+    tokio::time::sleep(later).await;
+    silence(&known, writers).await;
+    admin.flush(&name).await.expect("a flush");
+    let cells = dump(&table(&server).await).await;
+    let landed = bucket.release().await;
+    assert_eq!(dump(&table(&server).await).await, cells, "what landed late changed what is read");
+    let writers = load(&known, &server, 2, Duration::from_millis(500)).await;
+    if freeze {
+        signal(&first, libc::SIGCONT);
+        assert_eq!(first.wait(), Some(5), "who was passed over ends:\n{}", first.log_text());
+    }
+    silence(&known, writers).await;
+    known.check(&table(&server).await).await;
+    let cells = dump(&table(&server).await).await;
+    // Killed, so that the log is read again.
+    server.kill();
+    let beside = folder();
+    let server = root.start(beside.path());
+    assert_eq!(dump(&table(&server).await).await, cells, "what landed late changed what a start finds");
+    assert_eq!(server.stop(), Some(0), "a graceful end");
+    let said = root.run("fsck", "--data", &["--deep", "--format", "json"]).await;
+    let found: serde_json::Value = serde_json::from_slice(&said.stdout).expect("a document");
+    let found = found["found"].as_array().expect("findings");
+    assert!(found.iter().all(|finding| finding["kind"] == "extra"), "beside strays, nothing is wrong: {found:?}");
+    landed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_land_long_after_their_server_was_passed_over_change_nothing() {
+    let later = Duration::from_secs(setting("LATE_SECONDS", 2));
+    for freeze in [true, false] {
+        let store = folder();
+        let bucket = Bucket::start(store.path()).await.expect("the store starts");
+        let landed = late_requests_change_nothing(&bucket, &Root::in_bucket(&bucket), freeze, later).await;
+        println!("{landed} requests landed {later:?} late and changed nothing");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_alone_brings_back_every_acknowledged_write() {
     let store = folder();
@@ -203,7 +302,8 @@ async fn hdfs_alone_brings_back_every_acknowledged_write_and_a_frozen_server_doe
     let cluster = ferrobase_hadoop_fixture::shared();
     let root = || Root {
         url: cluster.fresh_root(),
-        flags: vec!["--hadoop-conf".to_owned(), cluster.conf().to_string_lossy().into_owned()],
+        wal: None,
+        reach: vec!["--hadoop-conf".to_owned(), cluster.conf().to_string_lossy().into_owned()],
         environment: Vec::new(),
     };
     lose_everything(&root(), setting("LOSSES", 2)).await;
@@ -212,10 +312,9 @@ async fn hdfs_alone_brings_back_every_acknowledged_write_and_a_frozen_server_doe
     let store = folder();
     let bucket = Bucket::start(store.path()).await.expect("the store starts");
     let apart = || {
-        let Root { url, flags, .. } = root();
-        let data = format!("s3://{BUCKET}/data{}", url.rsplit('/').next().unwrap_or_default());
-        let flags = [flags, vec!["--wal".to_owned(), url]].concat();
-        Root { url: data, flags, ..Root::in_bucket(&bucket) }
+        let log = root();
+        let data = format!("s3://{BUCKET}/data{}", log.url.rsplit('/').next().unwrap_or_default());
+        Root { url: data, wal: Some(log.url), reach: log.reach, ..Root::in_bucket(&bucket) }
     };
     lose_everything(&apart(), setting("LOSSES", 2)).await;
     freeze_and_thaw(&apart(), false).await;

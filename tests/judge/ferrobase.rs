@@ -7,13 +7,15 @@ use filesystem::Filesystem;
 use filesystem::memory::MemoryFilesystem;
 use model::region::RegionInfo;
 use model::schema::{FamilyDescriptor, TableDescriptor};
+use model::{Cell, CellOrder};
 use runtime::Runtime;
 use runtime::clock::ManualClock;
 use runtime::random::SeededRandom;
 use storage::StorageError;
 use storage::budget::Budget;
 use storage::cache::BlockCache;
-use storage::region::{Outcome, Region, RegionContext, RegionSettings};
+use storage::file::writer::{FileMeta, WriterOptions, write_all};
+use storage::region::{BulkLoad, LoadFile, Outcome, Region, RegionContext, RegionSettings};
 use storage::wal::{Log, LogSettings};
 
 use crate::generator::START;
@@ -29,6 +31,7 @@ pub struct Ferrobase {
     table: Arc<TableDescriptor>,
     region: Option<Arc<Region>>,
     lives: u64,
+    loads: u64,
 }
 
 fn info() -> RegionInfo {
@@ -52,6 +55,7 @@ impl Ferrobase {
             table: Arc::new(TableDescriptor::new("t".parse().expect("a name"))),
             region: None,
             lives: 0,
+            loads: 0,
         }
     }
 
@@ -81,6 +85,30 @@ impl Ferrobase {
             Region::open(ctx, info(), "tid", 1 + lives, table).await
         });
         self.region = Some(opened.expect("the region opens"));
+    }
+
+    /// Files of others are put where a tool leaves them, and the region takes them.
+    async fn load(
+        fs: Arc<dyn Filesystem>,
+        region: &Arc<Region>,
+        number: u64,
+        cells: &[Cell],
+    ) -> Result<Answer, StorageError> {
+        let mut files = Vec::new();
+        for family in region.descriptor().families.keys() {
+            let of = cells.iter().filter(|cell| cell.family() == &family[..]);
+            let mut of: Vec<Cell> = of.cloned().collect();
+            if of.is_empty() {
+                continue;
+            }
+            of.sort_by(|a, b| CellOrder::User.compare(a.as_ref(), b.as_ref()));
+            let options = WriterOptions { tags: true, for_load: true, ..WriterOptions::default() };
+            let path = format!("ferrobase/staging/judge/{number}/{}/file", String::from_utf8_lossy(family));
+            fs.put_if_absent(&path, write_all(options, &of, &FileMeta::default())?).await?;
+            files.push(LoadFile { family: family.clone(), path });
+        }
+        region.bulk_load(BulkLoad { id: format!("load-{number}"), files, verify: true }).await?;
+        Ok(Answer::nothing())
     }
 
     async fn step(region: &Arc<Region>, operation: &Operation) -> Result<Answer, StorageError> {
@@ -126,7 +154,7 @@ impl Ferrobase {
                 }
                 Answer::nothing()
             }
-            Operation::Clock(_) | Operation::Reopen | Operation::Crash => Answer::nothing(),
+            Operation::Clock(_) | Operation::Load(_) | Operation::Reopen | Operation::Crash => Answer::nothing(),
         })
     }
 }
@@ -155,6 +183,11 @@ impl Engine for Ferrobase {
             Operation::Crash => {
                 drop(region);
                 self.open();
+            }
+            Operation::Load(cells) => {
+                self.loads += 1;
+                let loaded = Self::load(self.fs.clone(), &region, self.loads, cells);
+                return self.executor.block_on(loaded).unwrap_or_else(|error| Answer::Refused(error.to_string()));
             }
             _ => {
                 return self

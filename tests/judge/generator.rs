@@ -36,6 +36,12 @@ pub const START: i64 = 1_700_000_000_000;
 pub struct Dice(u64);
 
 impl Dice {
+    /// The choices of a seed.
+    pub fn new(seed: u64) -> Dice {
+        let mut dice = Dice(seed);
+        dice.next();
+        dice
+    }
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -50,10 +56,11 @@ impl Dice {
         from + (self.next() % (to - from + 1) as u64) as i64
     }
     /// True in `percent` of 100 cases.
-    fn chance(&mut self, percent: usize) -> bool {
+    pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    /// One of them.
+    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 }
@@ -114,8 +121,7 @@ struct Author {
 
 /// The story of a seed.
 pub fn story(seed: u64, length: usize) -> Story {
-    let mut dice = Dice(seed);
-    dice.next();
+    let mut dice = Dice::new(seed);
     let mut families: Vec<FamilyDescriptor> =
         ["f", "g", "h"].iter().take(1 + dice.below(3)).map(|name| family(&mut dice, name)).collect();
     let nameless = dice.chance(40);

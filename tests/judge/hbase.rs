@@ -162,7 +162,7 @@ pub fn command(operation: &Operation) -> Option<String> {
         Operation::Major => "major".to_owned(),
         Operation::Minor { family, from, to } => format!("minor {family} {from} {to}"),
         Operation::Reopen => "reopen".to_owned(),
-        Operation::Crash => return None,
+        Operation::Crash | Operation::Load(_) => return None,
     })
 }
 

@@ -145,7 +145,7 @@ fn report(seed: u64, story: &Story, a: &mut dyn Engine, b: &mut dyn Engine) -> S
         text.push_str(&format!("  {operation:?}\n").replace("9223372036854775807", "LATEST"));
     }
     for operation in &small.operations {
-        text.push_str(&format!("  > {}\n", hbase::command(operation).unwrap_or_else(|| "crash".to_owned())));
+        text.push_str(&format!("  > {}\n", hbase::command(operation).unwrap_or_else(|| "(not asked of HBase)".to_owned())));
     }
     text.push_str(&format!("  HBase:     {hbase:?}\n  Ferrobase: {ferrobase:?}\n"));
     text
@@ -189,7 +189,7 @@ fn oracle_answers_like_hbase() {
     play("oracle", setting("JUDGE_OPERATIONS", 2000), &mut oracle::Model::default(), oracle::tamed);
 }
 
-/// Seeds of stories in which region and oracle once differed. 916726: a family's marker of a version comes before a column's marker.
+/// Seeds of stories, without loads, in which region and oracle once differed. 916726: a family's marker of a version comes before a column's marker.
 const ONCE_DIFFERENT: [u64; 1] = [916_726];
 
 /// Volume without HBase: the model that HBase has judged is the judge. `ORACLE_OPERATIONS=1000000 [ORACLE_SEED=n]`.
@@ -198,8 +198,12 @@ fn region_answers_like_the_oracle() {
     let (wanted, first) = (setting("ORACLE_OPERATIONS", 200_000), setting("ORACLE_SEED", 1));
     let (mut model, mut region) = (oracle::Model::default(), ferrobase::Ferrobase::new());
     let (mut done, mut stories) = (0, 0);
-    for seed in ONCE_DIFFERENT.into_iter().chain(first..) {
+    let mut loads = 0;
+    let seeds = ONCE_DIFFERENT.map(|seed| (seed, false)).into_iter().chain((first..).map(|seed| (seed, true)));
+    for (seed, with_loads) in seeds {
         let story = oracle::tamed(generator::story(seed, STORY_LENGTH));
+        let story = if with_loads { oracle::with_loads(story, seed) } else { story };
+        loads += story.operations.iter().filter(|operation| matches!(operation, Operation::Load(_))).count();
         if first_difference(&story, &mut model, &mut region).is_some() {
             panic!("{}", report(seed, &story, &mut model, &mut region).replace("HBase", "the oracle"));
         }
@@ -208,7 +212,7 @@ fn region_answers_like_the_oracle() {
             break;
         }
     }
-    println!("region against the oracle: {done} operations in {stories} stories agree");
+    println!("region against the oracle: {done} operations in {stories} stories agree, {loads} of them bulk loads");
 }
 
 #[test]

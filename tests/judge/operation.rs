@@ -25,6 +25,8 @@ pub enum Operation {
     Get(Get),
     /// Read rows.
     Scan(Scan),
+    /// A bulk load of these cells: a file for each family, written by others. Not asked of HBase.
+    Load(Vec<Cell>),
     /// Memtables to files.
     Flush,
     /// All files of every family to one.

@@ -1,15 +1,16 @@
 //! The slow model of `storage::oracle` as an [`Engine`]: HBase judges it on a sample, and it judges Ferrobase's region in volume.
 //!
-//! Puts, deletes, gets and scans without filters; what else a story holds is left out by [`tamed`].
+//! Puts, deletes, bulk loads, gets and scans without filters; what else a story holds is left out by [`tamed`]. Loads are judged by the model alone:
+//! HBase flushes before it takes one, so that its files tell another story.
 
 use model::mutation::MutationKind;
 use model::query::Scan;
 use model::schema::FamilyDescriptor;
-use model::{Cell, CellOrder, SeqNo};
+use model::{Cell, CellOrder, LATEST_TIMESTAMP, SeqNo};
 use storage::oracle::Oracle;
 use storage::read::{FamilySettings, Query};
 
-use crate::generator::START;
+use crate::generator::{Dice, START};
 use crate::operation::{Answer, Engine, Operation, Story};
 use crate::paper;
 
@@ -55,6 +56,43 @@ pub fn tamed(story: Story) -> Story {
     story
 }
 
+/// The story with some of its writes as bulk loads, of up to three writes each.
+pub fn with_loads(mut story: Story, seed: u64) -> Story {
+    let mut dice = Dice::new(seed ^ 0x10ad);
+    // Some stories load often, some never.
+    let share = dice.of(&[0, 5, 15, 40]);
+    let ordered = story.families.iter().any(FamilyDescriptor::new_version_behavior);
+    let (mut now, mut gathered) = (START, Vec::new());
+    for operation in &mut story.operations {
+        match operation {
+            Operation::Clock(at) => now = *at,
+            Operation::Mutate(mutation) if !mutation.cells.is_empty() && dice.chance(share) => {
+                gathered.extend(mutation.cells.iter().map(|cell| timed(cell, now)));
+                if dice.chance(60) {
+                    let mut seen = std::collections::BTreeSet::new();
+                    // A file holds a key once; where write order counts, so does a load a column, whose cells have no order among them.
+                    gathered.retain(|cell: &Cell| {
+                        let column = [cell.row(), cell.family(), cell.qualifier()].map(<[u8]>::to_vec);
+                        let version = (!ordered).then(|| (cell.timestamp(), cell.cell_type()));
+                        let family_wide = ordered && cell.qualifier().is_empty() && cell.cell_type().is_delete();
+                        !family_wide && seen.insert((column, version))
+                    });
+                    *operation = Operation::Load(std::mem::take(&mut gathered));
+                }
+            }
+            _ => {}
+        }
+    }
+    story.operations.retain(|operation| !matches!(operation, Operation::Load(cells) if cells.is_empty()));
+    story
+}
+
+/// The cell with a time of its own: what comes in a file is never stamped.
+fn timed(cell: &Cell, now: i64) -> Cell {
+    let time = if cell.timestamp() == LATEST_TIMESTAMP { now } else { cell.timestamp() };
+    Cell::new(cell.row(), cell.family(), cell.qualifier(), time, cell.cell_type(), cell.value()).expect("small parts")
+}
+
 impl Model {
     fn read(&self, query: &Query, limit: Option<u32>) -> Vec<Vec<Cell>> {
         let mut rows = self.oracle.read(query, None, SeqNo(self.seqno), self.now);
@@ -66,9 +104,9 @@ impl Model {
         for family in &mut self.oracle.families {
             // Where write order counts the model knows no files, for nothing a flush does may show.
             if !family.memtable.is_empty() && !family.settings.new_version_behavior {
-                family.flush(CellOrder::User, SeqNo(self.seqno), self.now);
+                family.flush(CellOrder::User, SeqNo(self.seqno), SeqNo(self.seqno), self.now);
             }
-            family.files.retain(|cells| !cells.is_empty());
+            family.files.retain(|file| !file.cells.is_empty());
         }
     }
 
@@ -78,7 +116,21 @@ impl Model {
         if to >= from + 2 || (single && (from, to) == (0, 1)) {
             family.compact(CellOrder::User, from, to - from, SeqNo(self.seqno), self.now);
         }
-        family.files.retain(|cells| !cells.is_empty());
+        family.files.retain(|file| !file.cells.is_empty());
+    }
+
+    fn load(&mut self, cells: &[Cell]) {
+        self.seqno += 1;
+        let number = SeqNo(self.seqno);
+        for family in &mut self.oracle.families {
+            let of = cells.iter().filter(|cell| cell.family() == &family.settings.name[..]);
+            let of: Vec<Cell> = of.map(|cell| cell.clone().with_seqno(number)).collect();
+            if family.settings.new_version_behavior {
+                family.memtable.extend(of);
+            } else if !of.is_empty() {
+                family.load(CellOrder::User, of, number);
+            }
+        }
     }
 }
 
@@ -109,6 +161,7 @@ impl Engine for Model {
                 return Answer::to_get(get, cells);
             }
             Operation::Scan(scan) => return done(self.read(&Query::from(scan), scan.limit)),
+            Operation::Load(cells) => self.load(cells),
             Operation::Flush | Operation::Reopen => self.flush(),
             Operation::Major => {
                 for family in self.families.clone() {

@@ -259,7 +259,7 @@ impl Engine for Paper {
                 }
                 Ok(Vec::new())
             }
-            Operation::Crash | Operation::Row(_) | Operation::Check(_) => Ok(Vec::new()),
+            Operation::Crash | Operation::Row(_) | Operation::Check(_) | Operation::Load(_) => Ok(Vec::new()),
         };
         answer.map_or_else(Answer::Refused, done)
     }

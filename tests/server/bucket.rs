@@ -70,8 +70,8 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
     // After a kill the next one is up without asking anybody for names, and has everything.
     server.kill();
     let server = start(&bucket, &folder.join("two"));
-    let connect = format!("127.0.0.1:{}", server.port);
-    let read = ferrobase(folder, &["shell", "--connect", &connect, "-c", "get 't', 'a'; get 't', 'b'"]);
+    // The root says where its server is.
+    let read = run(all(), folder, &["shell", "--connect", DATA, "-c", "get 't', 'a'; get 't', 'b'"]).await;
     assert!(said(&read).0.contains("value=3") && said(&read).0.contains("value=4"), "{:?}", said(&read));
     assert_eq!(server.stop(), Some(0), "a graceful end");
 
@@ -103,10 +103,14 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
         [(wrong_secret, DATA, "SignatureDoesNotMatch"), (all(), "s3://nosuchbucket/root", "bucket")]
     {
         let arguments = ["standalone", "--data", data, "--port", "0", "--http-port", "off"];
-        let output = run(environment, folder, &arguments).await;
-        assert_eq!(output.status.code(), Some(2), "{data}: {:?}", said(&output));
-        assert!(said(&output).1.contains(hint), "{data}: {:?}", said(&output));
+        for arguments in [&arguments[..], &["shell", "--connect", data, "-c", "list"]] {
+            let output = run(environment.clone(), folder, arguments).await;
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {:?}", said(&output));
+            assert!(said(&output).1.contains(hint), "{arguments:?}: {:?}", said(&output));
+        }
     }
+    let output = run(all(), folder, &["shell", "--connect", "s3://ferrobase/elsewhere", "-c", "list"]).await;
+    assert!(output.status.code() == Some(4) && said(&output).1.contains("holds no store"), "{:?}", said(&output));
 }
 
 /// Data and log below two prefixes, a role for each, named on the command line; their keys end while the server writes.

@@ -293,8 +293,12 @@ fn play(seed: u64, new_version_behavior: bool) -> usize {
                 let layer = std::mem::take(&mut engines[at].memtable);
                 let kept = rewrite(&mut dice, &engines[at], &[layer], Extent::Part, held);
                 if modelled {
-                    oracle.flush(&name, held, NOW_MS);
-                    assert_eq!(oracle.families[at].files.last(), Some(&kept), "flush, seed {seed}, {operation}");
+                    oracle.flush(&name, SeqNo(seqno), held, NOW_MS);
+                    assert_eq!(
+                        oracle.families[at].files.last().map(|file| &file.cells),
+                        Some(&kept),
+                        "flush, seed {seed}, {operation}"
+                    );
                 }
                 engines[at].files.push(kept);
             }
@@ -308,7 +312,7 @@ fn play(seed: u64, new_version_behavior: bool) -> usize {
                 let kept = rewrite(&mut dice, &engines[at], &taken, extent, held);
                 if modelled {
                     oracle.compact(&name, first, count, held, NOW_MS);
-                    let expected = &oracle.families[at].files[first];
+                    let expected = &oracle.families[at].files[first].cells;
                     assert_eq!(expected, &kept, "compaction of {count}/{files}, seed {seed}, {operation}: {taken:?}");
                 }
                 engines[at].files.insert(first, kept);

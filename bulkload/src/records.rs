@@ -190,6 +190,7 @@ impl Records {
                 }
                 ReadRecordResult::Record => {
                     self.n_fields = n_ends;
+                    self.pass_over_empty_lines();
                     let unclosed = at_end && self.quoted.is_some_and(|separator| ends_in_quotes(&self.raw, separator));
                     return Ok(match (too_long, unclosed) {
                         (true, _) => Next::TooLong,
@@ -203,6 +204,13 @@ impl Records {
                 return Ok(Next::End);
             }
         }
+    }
+
+    /// The parser takes empty lines for the beginning of the record behind them.
+    fn pass_over_empty_lines(&mut self) {
+        let n_empty = self.raw.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
+        self.line += self.raw[..n_empty].iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.raw.drain(..n_empty);
     }
 }
 
@@ -255,6 +263,9 @@ mod tests {
         let lines: Vec<(u64, String)> =
             records("a,\"1\n2\"\nb,3", Format::Csv(b',')).into_iter().map(|(line, _, raw)| (line, raw)).collect();
         assert_eq!(lines, [(1, "a,\\\"1\\n2\\\"".to_owned()), (3, "b,3".to_owned())]);
+        let behind_empty_lines: Vec<(u64, String)> =
+            records("\r\na,1\n\n\nb,2", Format::Csv(b',')).into_iter().map(|(line, _, raw)| (line, raw)).collect();
+        assert_eq!(behind_empty_lines, [(2, "a,1".to_owned()), (5, "b,2".to_owned())]);
     }
 
     #[test]

@@ -113,11 +113,11 @@ impl TSerializable for TCell {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_2 = Some(val);
         },
@@ -213,39 +213,39 @@ impl TSerializable for ColumnDescriptor {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_7 = Some(val);
         },
-        8 => {
+        8 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_8 = Some(val);
         },
-        9 => {
+        9 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_9 = Some(val);
         },
@@ -384,31 +384,31 @@ impl TSerializable for TRegionInfo {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I08 => {
           let val = i_prot.read_i8()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_7 = Some(val);
         },
@@ -524,19 +524,19 @@ impl TSerializable for Mutation {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_4 = Some(val);
         },
@@ -625,13 +625,13 @@ impl TSerializable for BatchMutation {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Mutation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Mutation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_0 = Mutation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_0);
@@ -720,19 +720,19 @@ impl TSerializable for TIncrement {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
@@ -821,11 +821,11 @@ impl TSerializable for TColumn {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TCell::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -903,11 +903,11 @@ impl TSerializable for TRowResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, TCell> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -918,9 +918,9 @@ impl TSerializable for TRowResult {
           i_prot.read_map_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumn> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumn> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_3 = TColumn::read_from_in_protocol(i_prot)?;
             val.push(list_elem_3);
@@ -1039,21 +1039,21 @@ impl TSerializable for TScan {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_4 = i_prot.read_bytes()?;
             val.push(list_elem_4);
@@ -1061,27 +1061,27 @@ impl TSerializable for TScan {
           i_prot.read_list_end()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_7 = Some(val);
         },
-        8 => {
+        8 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_8 = Some(val);
         },
-        9 => {
+        9 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_9 = Some(val);
         },
-        10 => {
+        10 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_10 = Some(val);
         },
@@ -1222,17 +1222,17 @@ impl TSerializable for TAppend {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_5 = i_prot.read_bytes()?;
             val.push(list_elem_5);
@@ -1240,9 +1240,9 @@ impl TSerializable for TAppend {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_6 = i_prot.read_bytes()?;
             val.push(list_elem_6);
@@ -1343,11 +1343,11 @@ impl TSerializable for IOError {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_2 = Some(val);
         },
@@ -1433,7 +1433,7 @@ impl TSerializable for IllegalArgument {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -1512,7 +1512,7 @@ impl TSerializable for AlreadyExists {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -1591,7 +1591,7 @@ impl TSerializable for EnableTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -1656,7 +1656,7 @@ impl TSerializable for EnableTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -1721,7 +1721,7 @@ impl TSerializable for DisableTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -1786,7 +1786,7 @@ impl TSerializable for DisableTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -1851,7 +1851,7 @@ impl TSerializable for IsTableEnabledArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -1919,11 +1919,11 @@ impl TSerializable for IsTableEnabledResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -1995,7 +1995,7 @@ impl TSerializable for CompactArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -2060,7 +2060,7 @@ impl TSerializable for CompactResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -2125,7 +2125,7 @@ impl TSerializable for MajorCompactArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -2190,7 +2190,7 @@ impl TSerializable for MajorCompactResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -2306,9 +2306,9 @@ impl TSerializable for GetTableNamesResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_7 = i_prot.read_bytes()?;
             val.push(list_elem_7);
@@ -2316,7 +2316,7 @@ impl TSerializable for GetTableNamesResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -2443,7 +2443,7 @@ impl TSerializable for GetTableNamesWithIsTableEnabledResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, bool> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -2454,7 +2454,7 @@ impl TSerializable for GetTableNamesWithIsTableEnabledResult {
           i_prot.read_map_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -2531,7 +2531,7 @@ impl TSerializable for GetColumnDescriptorsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -2599,7 +2599,7 @@ impl TSerializable for GetColumnDescriptorsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, ColumnDescriptor> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -2610,7 +2610,7 @@ impl TSerializable for GetColumnDescriptorsResult {
           i_prot.read_map_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -2687,7 +2687,7 @@ impl TSerializable for GetTableRegionsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -2755,9 +2755,9 @@ impl TSerializable for GetTableRegionsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRegionInfo> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRegionInfo> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_12 = TRegionInfo::read_from_in_protocol(i_prot)?;
             val.push(list_elem_12);
@@ -2765,7 +2765,7 @@ impl TSerializable for GetTableRegionsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -2844,13 +2844,13 @@ impl TSerializable for CreateTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<ColumnDescriptor> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<ColumnDescriptor> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_13 = ColumnDescriptor::read_from_in_protocol(i_prot)?;
             val.push(list_elem_13);
@@ -2936,15 +2936,15 @@ impl TSerializable for CreateTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Struct => {
           let val = AlreadyExists::read_from_in_protocol(i_prot)?;
           f_3 = Some(val);
         },
@@ -3023,7 +3023,7 @@ impl TSerializable for DeleteTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -3088,7 +3088,7 @@ impl TSerializable for DeleteTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -3162,19 +3162,19 @@ impl TSerializable for GetArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3275,9 +3275,9 @@ impl TSerializable for GetResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TCell> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TCell> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_16 = TCell::read_from_in_protocol(i_prot)?;
             val.push(list_elem_16);
@@ -3285,7 +3285,7 @@ impl TSerializable for GetResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -3373,23 +3373,23 @@ impl TSerializable for GetVerArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3497,9 +3497,9 @@ impl TSerializable for GetVerResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TCell> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TCell> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_19 = TCell::read_from_in_protocol(i_prot)?;
             val.push(list_elem_19);
@@ -3507,7 +3507,7 @@ impl TSerializable for GetVerResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -3598,27 +3598,27 @@ impl TSerializable for GetVerTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3733,9 +3733,9 @@ impl TSerializable for GetVerTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TCell> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TCell> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_22 = TCell::read_from_in_protocol(i_prot)?;
             val.push(list_elem_22);
@@ -3743,7 +3743,7 @@ impl TSerializable for GetVerTsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -3825,15 +3825,15 @@ impl TSerializable for GetRowArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3927,9 +3927,9 @@ impl TSerializable for GetRowResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_25 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_25);
@@ -3937,7 +3937,7 @@ impl TSerializable for GetRowResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4022,17 +4022,17 @@ impl TSerializable for GetRowWithColumnsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_26 = i_prot.read_bytes()?;
             val.push(list_elem_26);
@@ -4040,7 +4040,7 @@ impl TSerializable for GetRowWithColumnsArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -4145,9 +4145,9 @@ impl TSerializable for GetRowWithColumnsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_29 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_29);
@@ -4155,7 +4155,7 @@ impl TSerializable for GetRowWithColumnsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4240,19 +4240,19 @@ impl TSerializable for GetRowTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -4353,9 +4353,9 @@ impl TSerializable for GetRowTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_32 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_32);
@@ -4363,7 +4363,7 @@ impl TSerializable for GetRowTsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4451,17 +4451,17 @@ impl TSerializable for GetRowWithColumnsTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_33 = i_prot.read_bytes()?;
             val.push(list_elem_33);
@@ -4469,11 +4469,11 @@ impl TSerializable for GetRowWithColumnsTsArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -4585,9 +4585,9 @@ impl TSerializable for GetRowWithColumnsTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_36 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_36);
@@ -4595,7 +4595,7 @@ impl TSerializable for GetRowWithColumnsTsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4677,13 +4677,13 @@ impl TSerializable for GetRowsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_37 = i_prot.read_bytes()?;
             val.push(list_elem_37);
@@ -4691,7 +4691,7 @@ impl TSerializable for GetRowsArgs {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -4789,9 +4789,9 @@ impl TSerializable for GetRowsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_40 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_40);
@@ -4799,7 +4799,7 @@ impl TSerializable for GetRowsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4884,13 +4884,13 @@ impl TSerializable for GetRowsWithColumnsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_41 = i_prot.read_bytes()?;
             val.push(list_elem_41);
@@ -4898,9 +4898,9 @@ impl TSerializable for GetRowsWithColumnsArgs {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_42 = i_prot.read_bytes()?;
             val.push(list_elem_42);
@@ -4908,7 +4908,7 @@ impl TSerializable for GetRowsWithColumnsArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -5017,9 +5017,9 @@ impl TSerializable for GetRowsWithColumnsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_45 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_45);
@@ -5027,7 +5027,7 @@ impl TSerializable for GetRowsWithColumnsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5112,13 +5112,13 @@ impl TSerializable for GetRowsTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_46 = i_prot.read_bytes()?;
             val.push(list_elem_46);
@@ -5126,11 +5126,11 @@ impl TSerializable for GetRowsTsArgs {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -5235,9 +5235,9 @@ impl TSerializable for GetRowsTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_49 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_49);
@@ -5245,7 +5245,7 @@ impl TSerializable for GetRowsTsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5333,13 +5333,13 @@ impl TSerializable for GetRowsWithColumnsTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_50 = i_prot.read_bytes()?;
             val.push(list_elem_50);
@@ -5347,9 +5347,9 @@ impl TSerializable for GetRowsWithColumnsTsArgs {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_51 = i_prot.read_bytes()?;
             val.push(list_elem_51);
@@ -5357,11 +5357,11 @@ impl TSerializable for GetRowsWithColumnsTsArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -5477,9 +5477,9 @@ impl TSerializable for GetRowsWithColumnsTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_54 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_54);
@@ -5487,7 +5487,7 @@ impl TSerializable for GetRowsWithColumnsTsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5572,17 +5572,17 @@ impl TSerializable for MutateRowArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Mutation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Mutation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_55 = Mutation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_55);
@@ -5590,7 +5590,7 @@ impl TSerializable for MutateRowArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -5695,11 +5695,11 @@ impl TSerializable for MutateRowResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -5783,17 +5783,17 @@ impl TSerializable for MutateRowTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Mutation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Mutation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_58 = Mutation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_58);
@@ -5801,11 +5801,11 @@ impl TSerializable for MutateRowTsArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -5917,11 +5917,11 @@ impl TSerializable for MutateRowTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -5999,13 +5999,13 @@ impl TSerializable for MutateRowsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<BatchMutation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<BatchMutation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_61 = BatchMutation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_61);
@@ -6013,7 +6013,7 @@ impl TSerializable for MutateRowsArgs {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -6111,11 +6111,11 @@ impl TSerializable for MutateRowsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6196,13 +6196,13 @@ impl TSerializable for MutateRowsTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<BatchMutation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<BatchMutation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_64 = BatchMutation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_64);
@@ -6210,11 +6210,11 @@ impl TSerializable for MutateRowsTsArgs {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -6319,11 +6319,11 @@ impl TSerializable for MutateRowsTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6404,19 +6404,19 @@ impl TSerializable for AtomicIncrementArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
@@ -6508,15 +6508,15 @@ impl TSerializable for AtomicIncrementResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6604,19 +6604,19 @@ impl TSerializable for DeleteAllArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -6714,7 +6714,7 @@ impl TSerializable for DeleteAllResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -6791,23 +6791,23 @@ impl TSerializable for DeleteAllTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -6912,7 +6912,7 @@ impl TSerializable for DeleteAllTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -6983,15 +6983,15 @@ impl TSerializable for DeleteAllRowArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -7082,7 +7082,7 @@ impl TSerializable for DeleteAllRowResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7147,7 +7147,7 @@ impl TSerializable for IncrementArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIncrement::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7212,7 +7212,7 @@ impl TSerializable for IncrementResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7277,9 +7277,9 @@ impl TSerializable for IncrementRowsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TIncrement> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TIncrement> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_73 = TIncrement::read_from_in_protocol(i_prot)?;
             val.push(list_elem_73);
@@ -7352,7 +7352,7 @@ impl TSerializable for IncrementRowsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7426,19 +7426,19 @@ impl TSerializable for DeleteAllRowTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -7536,7 +7536,7 @@ impl TSerializable for DeleteAllRowTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7607,15 +7607,15 @@ impl TSerializable for ScannerOpenWithScanArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TScan::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -7709,11 +7709,11 @@ impl TSerializable for ScannerOpenWithScanResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7794,17 +7794,17 @@ impl TSerializable for ScannerOpenArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_78 = i_prot.read_bytes()?;
             val.push(list_elem_78);
@@ -7812,7 +7812,7 @@ impl TSerializable for ScannerOpenArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -7917,11 +7917,11 @@ impl TSerializable for ScannerOpenResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8005,21 +8005,21 @@ impl TSerializable for ScannerOpenWithStopArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_81 = i_prot.read_bytes()?;
             val.push(list_elem_81);
@@ -8027,7 +8027,7 @@ impl TSerializable for ScannerOpenWithStopArgs {
           i_prot.read_list_end()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -8139,11 +8139,11 @@ impl TSerializable for ScannerOpenWithStopResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8224,17 +8224,17 @@ impl TSerializable for ScannerOpenWithPrefixArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_84 = i_prot.read_bytes()?;
             val.push(list_elem_84);
@@ -8242,7 +8242,7 @@ impl TSerializable for ScannerOpenWithPrefixArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -8347,11 +8347,11 @@ impl TSerializable for ScannerOpenWithPrefixResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8435,17 +8435,17 @@ impl TSerializable for ScannerOpenTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_87 = i_prot.read_bytes()?;
             val.push(list_elem_87);
@@ -8453,11 +8453,11 @@ impl TSerializable for ScannerOpenTsArgs {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -8569,11 +8569,11 @@ impl TSerializable for ScannerOpenTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8660,21 +8660,21 @@ impl TSerializable for ScannerOpenWithStopTsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Text> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Text> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_90 = i_prot.read_bytes()?;
             val.push(list_elem_90);
@@ -8682,11 +8682,11 @@ impl TSerializable for ScannerOpenWithStopTsArgs {
           i_prot.read_list_end()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -8805,11 +8805,11 @@ impl TSerializable for ScannerOpenWithStopTsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8881,7 +8881,7 @@ impl TSerializable for ScannerGetArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_1 = Some(val);
         },
@@ -8952,9 +8952,9 @@ impl TSerializable for ScannerGetResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_93 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_93);
@@ -8962,11 +8962,11 @@ impl TSerializable for ScannerGetResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -9052,11 +9052,11 @@ impl TSerializable for ScannerGetListArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_2 = Some(val);
         },
@@ -9134,9 +9134,9 @@ impl TSerializable for ScannerGetListResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TRowResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TRowResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_94 = TRowResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_94);
@@ -9144,11 +9144,11 @@ impl TSerializable for ScannerGetListResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -9231,7 +9231,7 @@ impl TSerializable for ScannerCloseArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_1 = Some(val);
         },
@@ -9299,11 +9299,11 @@ impl TSerializable for ScannerCloseResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -9375,7 +9375,7 @@ impl TSerializable for GetRegionInfoArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -9443,11 +9443,11 @@ impl TSerializable for GetRegionInfoResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = TRegionInfo::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9519,7 +9519,7 @@ impl TSerializable for AppendArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TAppend::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9587,9 +9587,9 @@ impl TSerializable for AppendResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TCell> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TCell> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_95 = TCell::read_from_in_protocol(i_prot)?;
             val.push(list_elem_95);
@@ -9597,7 +9597,7 @@ impl TSerializable for AppendResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9688,27 +9688,27 @@ impl TSerializable for CheckAndPutArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Struct => {
           let val = Mutation::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Text, Text> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -9826,15 +9826,15 @@ impl TSerializable for CheckAndPutResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = IOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = IllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -9961,7 +9961,7 @@ impl TSerializable for GetThriftServerTypeResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = TThriftServerType::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
@@ -10074,7 +10074,7 @@ impl TSerializable for GetClusterIdResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_0 = Some(val);
         },

@@ -734,11 +734,11 @@ impl TSerializable for TTimeRange {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_2 = Some(val);
         },
@@ -805,15 +805,15 @@ impl TSerializable for TColumn {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
@@ -896,27 +896,27 @@ impl TSerializable for TColumnValue {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::I08 => {
           let val = i_prot.read_i8()?;
           f_6 = Some(val);
         },
@@ -1006,15 +1006,15 @@ impl TSerializable for TColumnIncrement {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
@@ -1090,13 +1090,13 @@ impl TSerializable for TResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumnValue> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumnValue> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_0 = TColumnValue::read_from_in_protocol(i_prot)?;
             val.push(list_elem_0);
@@ -1104,11 +1104,11 @@ impl TSerializable for TResult {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_4 = Some(val);
         },
@@ -1186,9 +1186,9 @@ impl TSerializable for TAuthorization {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<String> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<String> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_1 = i_prot.read_string()?;
             val.push(list_elem_1);
@@ -1261,7 +1261,7 @@ impl TSerializable for TCellVisibility {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -1368,13 +1368,13 @@ impl TSerializable for TGet {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumn> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumn> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_2 = TColumn::read_from_in_protocol(i_prot)?;
             val.push(list_elem_2);
@@ -1382,23 +1382,23 @@ impl TSerializable for TGet {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Struct => {
           let val = TTimeRange::read_from_in_protocol(i_prot)?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -1409,35 +1409,35 @@ impl TSerializable for TGet {
           i_prot.read_map_end()?;
           f_7 = Some(val);
         },
-        8 => {
+        8 if field_ident.field_type == TType::Struct => {
           let val = TAuthorization::read_from_in_protocol(i_prot)?;
           f_8 = Some(val);
         },
-        9 => {
+        9 if field_ident.field_type == TType::I32 => {
           let val = TConsistency::read_from_in_protocol(i_prot)?;
           f_9 = Some(val);
         },
-        10 => {
+        10 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_10 = Some(val);
         },
-        11 => {
+        11 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_11 = Some(val);
         },
-        12 => {
+        12 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_12 = Some(val);
         },
-        13 => {
+        13 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_13 = Some(val);
         },
-        14 => {
+        14 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_14 = Some(val);
         },
-        15 => {
+        15 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_15 = Some(val);
         },
@@ -1601,13 +1601,13 @@ impl TSerializable for TPut {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumnValue> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumnValue> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_5 = TColumnValue::read_from_in_protocol(i_prot)?;
             val.push(list_elem_5);
@@ -1615,11 +1615,11 @@ impl TSerializable for TPut {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -1630,11 +1630,11 @@ impl TSerializable for TPut {
           i_prot.read_map_end()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::I32 => {
           let val = TDurability::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::Struct => {
           let val = TCellVisibility::read_from_in_protocol(i_prot)?;
           f_7 = Some(val);
         },
@@ -1743,13 +1743,13 @@ impl TSerializable for TDelete {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumn> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumn> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_8 = TColumn::read_from_in_protocol(i_prot)?;
             val.push(list_elem_8);
@@ -1757,15 +1757,15 @@ impl TSerializable for TDelete {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I32 => {
           let val = TDeleteType::read_from_in_protocol(i_prot)?;
           f_4 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -1776,7 +1776,7 @@ impl TSerializable for TDelete {
           i_prot.read_map_end()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I32 => {
           let val = TDurability::read_from_in_protocol(i_prot)?;
           f_7 = Some(val);
         },
@@ -1886,13 +1886,13 @@ impl TSerializable for TIncrement {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumnIncrement> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumnIncrement> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_11 = TColumnIncrement::read_from_in_protocol(i_prot)?;
             val.push(list_elem_11);
@@ -1900,7 +1900,7 @@ impl TSerializable for TIncrement {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -1911,15 +1911,15 @@ impl TSerializable for TIncrement {
           i_prot.read_map_end()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = TDurability::read_from_in_protocol(i_prot)?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Struct => {
           let val = TCellVisibility::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_7 = Some(val);
         },
@@ -2028,13 +2028,13 @@ impl TSerializable for TAppend {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumnValue> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumnValue> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_14 = TColumnValue::read_from_in_protocol(i_prot)?;
             val.push(list_elem_14);
@@ -2042,7 +2042,7 @@ impl TSerializable for TAppend {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -2053,15 +2053,15 @@ impl TSerializable for TAppend {
           i_prot.read_map_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I32 => {
           let val = TDurability::read_from_in_protocol(i_prot)?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Struct => {
           let val = TCellVisibility::read_from_in_protocol(i_prot)?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_6 = Some(val);
         },
@@ -2206,17 +2206,17 @@ impl TSerializable for TScan {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumn> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumn> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_17 = TColumn::read_from_in_protocol(i_prot)?;
             val.push(list_elem_17);
@@ -2224,27 +2224,27 @@ impl TSerializable for TScan {
           i_prot.read_list_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Struct => {
           let val = TTimeRange::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_7 = Some(val);
         },
-        8 => {
+        8 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_8 = Some(val);
         },
-        9 => {
+        9 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -2255,19 +2255,19 @@ impl TSerializable for TScan {
           i_prot.read_map_end()?;
           f_9 = Some(val);
         },
-        10 => {
+        10 if field_ident.field_type == TType::Struct => {
           let val = TAuthorization::read_from_in_protocol(i_prot)?;
           f_10 = Some(val);
         },
-        11 => {
+        11 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_11 = Some(val);
         },
-        12 => {
+        12 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_12 = Some(val);
         },
-        13 => {
+        13 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, TTimeRange> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -2278,23 +2278,23 @@ impl TSerializable for TScan {
           i_prot.read_map_end()?;
           f_13 = Some(val);
         },
-        14 => {
+        14 if field_ident.field_type == TType::I32 => {
           let val = TReadType::read_from_in_protocol(i_prot)?;
           f_14 = Some(val);
         },
-        15 => {
+        15 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_15 = Some(val);
         },
-        16 => {
+        16 if field_ident.field_type == TType::I32 => {
           let val = TConsistency::read_from_in_protocol(i_prot)?;
           f_16 = Some(val);
         },
-        17 => {
+        17 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_17 = Some(val);
         },
-        18 => {
+        18 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_18 = Some(val);
         },
@@ -2486,14 +2486,14 @@ impl TSerializable for TMutation {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TPut::read_from_in_protocol(i_prot)?;
           if ret.is_none() {
             ret = Some(TMutation::Put(val));
           }
           received_field_count += 1;
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TDelete::read_from_in_protocol(i_prot)?;
           if ret.is_none() {
             ret = Some(TMutation::DeleteSingle(val));
@@ -2502,7 +2502,6 @@ impl TSerializable for TMutation {
         },
         _ => {
           i_prot.skip(field_ident.field_type)?;
-          received_field_count += 1;
         },
       };
       i_prot.read_field_end()?;
@@ -2581,13 +2580,13 @@ impl TSerializable for TRowMutations {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TMutation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TMutation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_22 = TMutation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_22);
@@ -2674,31 +2673,31 @@ impl TSerializable for THRegionInfo {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_7 = Some(val);
         },
@@ -2795,15 +2794,15 @@ impl TSerializable for TServerName {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_3 = Some(val);
         },
@@ -2874,11 +2873,11 @@ impl TSerializable for THRegionLocation {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TServerName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = THRegionInfo::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -2942,11 +2941,11 @@ impl TSerializable for TTableName {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
@@ -3065,11 +3064,11 @@ impl TSerializable for TColumnFamilyDescriptor {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3080,7 +3079,7 @@ impl TSerializable for TColumnFamilyDescriptor {
           i_prot.read_map_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<String, String> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3091,71 +3090,71 @@ impl TSerializable for TColumnFamilyDescriptor {
           i_prot.read_map_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = TBloomFilterType::read_from_in_protocol(i_prot)?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::I32 => {
           let val = TCompressionAlgorithm::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I16 => {
           let val = i_prot.read_i16()?;
           f_7 = Some(val);
         },
-        8 => {
+        8 if field_ident.field_type == TType::I32 => {
           let val = TDataBlockEncoding::read_from_in_protocol(i_prot)?;
           f_8 = Some(val);
         },
-        9 => {
+        9 if field_ident.field_type == TType::I32 => {
           let val = TKeepDeletedCells::read_from_in_protocol(i_prot)?;
           f_9 = Some(val);
         },
-        10 => {
+        10 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_10 = Some(val);
         },
-        11 => {
+        11 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_11 = Some(val);
         },
-        12 => {
+        12 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_12 = Some(val);
         },
-        13 => {
+        13 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_13 = Some(val);
         },
-        14 => {
+        14 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_14 = Some(val);
         },
-        15 => {
+        15 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_15 = Some(val);
         },
-        16 => {
+        16 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_16 = Some(val);
         },
-        17 => {
+        17 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_17 = Some(val);
         },
-        18 => {
+        18 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_18 = Some(val);
         },
-        19 => {
+        19 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_19 = Some(val);
         },
-        20 => {
+        20 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_20 = Some(val);
         },
@@ -3344,13 +3343,13 @@ impl TSerializable for TTableDescriptor {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TColumnFamilyDescriptor> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TColumnFamilyDescriptor> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_27 = TColumnFamilyDescriptor::read_from_in_protocol(i_prot)?;
             val.push(list_elem_27);
@@ -3358,7 +3357,7 @@ impl TSerializable for TTableDescriptor {
           i_prot.read_list_end()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3369,7 +3368,7 @@ impl TSerializable for TTableDescriptor {
           i_prot.read_map_end()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I32 => {
           let val = TDurability::read_from_in_protocol(i_prot)?;
           f_4 = Some(val);
         },
@@ -3455,11 +3454,11 @@ impl TSerializable for TNamespaceDescriptor {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Map => {
           let map_ident = i_prot.read_map_begin()?;
           let mut val: BTreeMap<String, String> = BTreeMap::new();
           for _ in 0..map_ident.size {
@@ -3551,31 +3550,31 @@ impl TSerializable for TLogQueryFilter {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::I32 => {
           let val = TLogType::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::I32 => {
           let val = TFilterByOperator::read_from_in_protocol(i_prot)?;
           f_7 = Some(val);
         },
@@ -3727,67 +3726,67 @@ impl TSerializable for TOnlineLogRecord {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_7 = Some(val);
         },
-        8 => {
+        8 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_8 = Some(val);
         },
-        9 => {
+        9 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_9 = Some(val);
         },
-        10 => {
+        10 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_10 = Some(val);
         },
-        11 => {
+        11 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_11 = Some(val);
         },
-        12 => {
+        12 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_12 = Some(val);
         },
-        13 => {
+        13 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_13 = Some(val);
         },
-        14 => {
+        14 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_14 = Some(val);
         },
-        15 => {
+        15 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_15 = Some(val);
         },
-        16 => {
+        16 if field_ident.field_type == TType::I64 => {
           let val = i_prot.read_i64()?;
           f_16 = Some(val);
         },
@@ -3924,11 +3923,11 @@ impl TSerializable for TIOError {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_2 = Some(val);
         },
@@ -4014,7 +4013,7 @@ impl TSerializable for TIllegalArgument {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -4096,11 +4095,11 @@ impl TSerializable for ExistsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TGet::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -4164,11 +4163,11 @@ impl TSerializable for ExistsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4243,13 +4242,13 @@ impl TSerializable for ExistsAllArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TGet> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TGet> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_32 = TGet::read_from_in_protocol(i_prot)?;
             val.push(list_elem_32);
@@ -4321,9 +4320,9 @@ impl TSerializable for ExistsAllResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<bool> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<bool> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_33 = i_prot.read_bool()?;
             val.push(list_elem_33);
@@ -4331,7 +4330,7 @@ impl TSerializable for ExistsAllResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4410,11 +4409,11 @@ impl TSerializable for GetArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TGet::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -4478,11 +4477,11 @@ impl TSerializable for GetResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = TResult::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4557,13 +4556,13 @@ impl TSerializable for GetMultipleArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TGet> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TGet> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_34 = TGet::read_from_in_protocol(i_prot)?;
             val.push(list_elem_34);
@@ -4635,9 +4634,9 @@ impl TSerializable for GetMultipleResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_35 = TResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_35);
@@ -4645,7 +4644,7 @@ impl TSerializable for GetMultipleResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4724,11 +4723,11 @@ impl TSerializable for PutArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TPut::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -4789,7 +4788,7 @@ impl TSerializable for PutResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -4869,27 +4868,27 @@ impl TSerializable for CheckAndPutArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Struct => {
           let val = TPut::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
@@ -4974,11 +4973,11 @@ impl TSerializable for CheckAndPutResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5053,13 +5052,13 @@ impl TSerializable for PutMultipleArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TPut> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TPut> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_36 = TPut::read_from_in_protocol(i_prot)?;
             val.push(list_elem_36);
@@ -5128,7 +5127,7 @@ impl TSerializable for PutMultipleResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5196,11 +5195,11 @@ impl TSerializable for DeleteSingleArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TDelete::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -5261,7 +5260,7 @@ impl TSerializable for DeleteSingleResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5329,13 +5328,13 @@ impl TSerializable for DeleteMultipleArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TDelete> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TDelete> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_37 = TDelete::read_from_in_protocol(i_prot)?;
             val.push(list_elem_37);
@@ -5407,9 +5406,9 @@ impl TSerializable for DeleteMultipleResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TDelete> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TDelete> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_38 = TDelete::read_from_in_protocol(i_prot)?;
             val.push(list_elem_38);
@@ -5417,7 +5416,7 @@ impl TSerializable for DeleteMultipleResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5508,27 +5507,27 @@ impl TSerializable for CheckAndDeleteArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::Struct => {
           let val = TDelete::read_from_in_protocol(i_prot)?;
           f_6 = Some(val);
         },
@@ -5613,11 +5612,11 @@ impl TSerializable for CheckAndDeleteResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5692,11 +5691,11 @@ impl TSerializable for IncrementArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TIncrement::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -5760,11 +5759,11 @@ impl TSerializable for IncrementResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = TResult::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5839,11 +5838,11 @@ impl TSerializable for AppendArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TAppend::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -5907,11 +5906,11 @@ impl TSerializable for AppendResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = TResult::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -5986,11 +5985,11 @@ impl TSerializable for OpenScannerArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TScan::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6054,11 +6053,11 @@ impl TSerializable for OpenScannerResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -6133,11 +6132,11 @@ impl TSerializable for GetScannerRowsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_2 = Some(val);
         },
@@ -6205,9 +6204,9 @@ impl TSerializable for GetScannerRowsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_39 = TResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_39);
@@ -6215,11 +6214,11 @@ impl TSerializable for GetScannerRowsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TIllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6302,7 +6301,7 @@ impl TSerializable for CloseScannerArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_1 = Some(val);
         },
@@ -6361,11 +6360,11 @@ impl TSerializable for CloseScannerResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TIllegalArgument::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6440,11 +6439,11 @@ impl TSerializable for MutateRowArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TRowMutations::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -6505,7 +6504,7 @@ impl TSerializable for MutateRowResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -6576,15 +6575,15 @@ impl TSerializable for GetScannerResultsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TScan::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::I32 => {
           let val = i_prot.read_i32()?;
           f_3 = Some(val);
         },
@@ -6654,9 +6653,9 @@ impl TSerializable for GetScannerResultsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TResult> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TResult> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_40 = TResult::read_from_in_protocol(i_prot)?;
             val.push(list_elem_40);
@@ -6664,7 +6663,7 @@ impl TSerializable for GetScannerResultsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -6746,15 +6745,15 @@ impl TSerializable for GetRegionLocationArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_3 = Some(val);
         },
@@ -6824,11 +6823,11 @@ impl TSerializable for GetRegionLocationResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = THRegionLocation::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -6900,7 +6899,7 @@ impl TSerializable for GetAllRegionLocationsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
@@ -6959,9 +6958,9 @@ impl TSerializable for GetAllRegionLocationsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<THRegionLocation> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<THRegionLocation> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_41 = THRegionLocation::read_from_in_protocol(i_prot)?;
             val.push(list_elem_41);
@@ -6969,7 +6968,7 @@ impl TSerializable for GetAllRegionLocationsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7063,31 +7062,31 @@ impl TSerializable for CheckAndMutateArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
-        3 => {
+        3 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_3 = Some(val);
         },
-        4 => {
+        4 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_4 = Some(val);
         },
-        5 => {
+        5 if field_ident.field_type == TType::I32 => {
           let val = TCompareOp::read_from_in_protocol(i_prot)?;
           f_5 = Some(val);
         },
-        6 => {
+        6 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_6 = Some(val);
         },
-        7 => {
+        7 if field_ident.field_type == TType::Struct => {
           let val = TRowMutations::read_from_in_protocol(i_prot)?;
           f_7 = Some(val);
         },
@@ -7177,11 +7176,11 @@ impl TSerializable for CheckAndMutateResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7253,7 +7252,7 @@ impl TSerializable for GetTableDescriptorArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7312,11 +7311,11 @@ impl TSerializable for GetTableDescriptorResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = TTableDescriptor::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7388,9 +7387,9 @@ impl TSerializable for GetTableDescriptorsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TTableName> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TTableName> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_42 = TTableName::read_from_in_protocol(i_prot)?;
             val.push(list_elem_42);
@@ -7457,9 +7456,9 @@ impl TSerializable for GetTableDescriptorsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TTableDescriptor> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TTableDescriptor> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_43 = TTableDescriptor::read_from_in_protocol(i_prot)?;
             val.push(list_elem_43);
@@ -7467,7 +7466,7 @@ impl TSerializable for GetTableDescriptorsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7543,7 +7542,7 @@ impl TSerializable for TableExistsArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7611,11 +7610,11 @@ impl TSerializable for TableExistsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7690,11 +7689,11 @@ impl TSerializable for GetTableDescriptorsByPatternArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_2 = Some(val);
         },
@@ -7759,9 +7758,9 @@ impl TSerializable for GetTableDescriptorsByPatternResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TTableDescriptor> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TTableDescriptor> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_44 = TTableDescriptor::read_from_in_protocol(i_prot)?;
             val.push(list_elem_44);
@@ -7769,7 +7768,7 @@ impl TSerializable for GetTableDescriptorsByPatternResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7845,7 +7844,7 @@ impl TSerializable for GetTableDescriptorsByNamespaceArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -7904,9 +7903,9 @@ impl TSerializable for GetTableDescriptorsByNamespaceResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TTableDescriptor> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TTableDescriptor> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_45 = TTableDescriptor::read_from_in_protocol(i_prot)?;
             val.push(list_elem_45);
@@ -7914,7 +7913,7 @@ impl TSerializable for GetTableDescriptorsByNamespaceResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -7993,11 +7992,11 @@ impl TSerializable for GetTableNamesByPatternArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_2 = Some(val);
         },
@@ -8062,9 +8061,9 @@ impl TSerializable for GetTableNamesByPatternResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TTableName> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TTableName> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_46 = TTableName::read_from_in_protocol(i_prot)?;
             val.push(list_elem_46);
@@ -8072,7 +8071,7 @@ impl TSerializable for GetTableNamesByPatternResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8148,7 +8147,7 @@ impl TSerializable for GetTableNamesByNamespaceArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -8207,9 +8206,9 @@ impl TSerializable for GetTableNamesByNamespaceResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TTableName> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TTableName> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_47 = TTableName::read_from_in_protocol(i_prot)?;
             val.push(list_elem_47);
@@ -8217,7 +8216,7 @@ impl TSerializable for GetTableNamesByNamespaceResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8296,13 +8295,13 @@ impl TSerializable for CreateTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableDescriptor::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Vec<u8>> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Vec<u8>> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_48 = i_prot.read_bytes()?;
             val.push(list_elem_48);
@@ -8372,7 +8371,7 @@ impl TSerializable for CreateTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8437,7 +8436,7 @@ impl TSerializable for DeleteTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8493,7 +8492,7 @@ impl TSerializable for DeleteTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8561,11 +8560,11 @@ impl TSerializable for TruncateTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_2 = Some(val);
         },
@@ -8626,7 +8625,7 @@ impl TSerializable for TruncateTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8691,7 +8690,7 @@ impl TSerializable for EnableTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8747,7 +8746,7 @@ impl TSerializable for EnableTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8812,7 +8811,7 @@ impl TSerializable for DisableTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8868,7 +8867,7 @@ impl TSerializable for DisableTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8933,7 +8932,7 @@ impl TSerializable for IsTableEnabledArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -8992,11 +8991,11 @@ impl TSerializable for IsTableEnabledResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9068,7 +9067,7 @@ impl TSerializable for IsTableDisabledArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9127,11 +9126,11 @@ impl TSerializable for IsTableDisabledResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9203,7 +9202,7 @@ impl TSerializable for IsTableAvailableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9262,11 +9261,11 @@ impl TSerializable for IsTableAvailableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9341,13 +9340,13 @@ impl TSerializable for IsTableAvailableWithSplitArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<Vec<u8>> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<Vec<u8>> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_49 = i_prot.read_bytes()?;
             val.push(list_elem_49);
@@ -9420,11 +9419,11 @@ impl TSerializable for IsTableAvailableWithSplitResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Bool => {
           let val = i_prot.read_bool()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9499,11 +9498,11 @@ impl TSerializable for AddColumnFamilyArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TColumnFamilyDescriptor::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -9564,7 +9563,7 @@ impl TSerializable for AddColumnFamilyResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9632,11 +9631,11 @@ impl TSerializable for DeleteColumnFamilyArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::String => {
           let val = i_prot.read_bytes()?;
           f_2 = Some(val);
         },
@@ -9697,7 +9696,7 @@ impl TSerializable for DeleteColumnFamilyResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9765,11 +9764,11 @@ impl TSerializable for ModifyColumnFamilyArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableName::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TColumnFamilyDescriptor::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -9830,7 +9829,7 @@ impl TSerializable for ModifyColumnFamilyResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9895,7 +9894,7 @@ impl TSerializable for ModifyTableArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TTableDescriptor::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -9951,7 +9950,7 @@ impl TSerializable for ModifyTableResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10016,7 +10015,7 @@ impl TSerializable for CreateNamespaceArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TNamespaceDescriptor::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10072,7 +10071,7 @@ impl TSerializable for CreateNamespaceResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10137,7 +10136,7 @@ impl TSerializable for ModifyNamespaceArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TNamespaceDescriptor::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10193,7 +10192,7 @@ impl TSerializable for ModifyNamespaceResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10258,7 +10257,7 @@ impl TSerializable for DeleteNamespaceArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -10314,7 +10313,7 @@ impl TSerializable for DeleteNamespaceResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10379,7 +10378,7 @@ impl TSerializable for GetNamespaceDescriptorArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_1 = Some(val);
         },
@@ -10438,11 +10437,11 @@ impl TSerializable for GetNamespaceDescriptorResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::Struct => {
           let val = TNamespaceDescriptor::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10565,9 +10564,9 @@ impl TSerializable for ListNamespaceDescriptorsResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TNamespaceDescriptor> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TNamespaceDescriptor> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_50 = TNamespaceDescriptor::read_from_in_protocol(i_prot)?;
             val.push(list_elem_50);
@@ -10575,7 +10574,7 @@ impl TSerializable for ListNamespaceDescriptorsResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10702,9 +10701,9 @@ impl TSerializable for ListNamespacesResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<String> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<String> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_51 = i_prot.read_string()?;
             val.push(list_elem_51);
@@ -10712,7 +10711,7 @@ impl TSerializable for ListNamespacesResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -10836,7 +10835,7 @@ impl TSerializable for GetThriftServerTypeResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::I32 => {
           let val = TThriftServerType::read_from_in_protocol(i_prot)?;
           f_0 = Some(val);
         },
@@ -10904,7 +10903,7 @@ impl TSerializable for GetSlowLogResponsesArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Set => {
           let set_ident = i_prot.read_set_begin()?;
           let mut val: BTreeSet<TServerName> = BTreeSet::new();
           for _ in 0..set_ident.size {
@@ -10914,7 +10913,7 @@ impl TSerializable for GetSlowLogResponsesArgs {
           i_prot.read_set_end()?;
           f_1 = Some(val);
         },
-        2 => {
+        2 if field_ident.field_type == TType::Struct => {
           let val = TLogQueryFilter::read_from_in_protocol(i_prot)?;
           f_2 = Some(val);
         },
@@ -10993,9 +10992,9 @@ impl TSerializable for GetSlowLogResponsesResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<TOnlineLogRecord> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<TOnlineLogRecord> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_53 = TOnlineLogRecord::read_from_in_protocol(i_prot)?;
             val.push(list_elem_53);
@@ -11003,7 +11002,7 @@ impl TSerializable for GetSlowLogResponsesResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -11079,7 +11078,7 @@ impl TSerializable for ClearSlowLogResponsesArgs {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        1 => {
+        1 if field_ident.field_type == TType::Set => {
           let set_ident = i_prot.read_set_begin()?;
           let mut val: BTreeSet<TServerName> = BTreeSet::new();
           for _ in 0..set_ident.size {
@@ -11157,9 +11156,9 @@ impl TSerializable for ClearSlowLogResponsesResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::List => {
           let list_ident = i_prot.read_list_begin()?;
-          let mut val: Vec<bool> = Vec::with_capacity(list_ident.size as usize);
+          let mut val: Vec<bool> = Vec::with_capacity(thrift::protocol::prealloc_size(list_ident.size));
           for _ in 0..list_ident.size {
             let list_elem_55 = i_prot.read_bool()?;
             val.push(list_elem_55);
@@ -11167,7 +11166,7 @@ impl TSerializable for ClearSlowLogResponsesResult {
           i_prot.read_list_end()?;
           f_0 = Some(val);
         },
-        1 => {
+        1 if field_ident.field_type == TType::Struct => {
           let val = TIOError::read_from_in_protocol(i_prot)?;
           f_1 = Some(val);
         },
@@ -11291,7 +11290,7 @@ impl TSerializable for GetClusterIdResult {
       }
       let field_id = field_id(&field_ident)?;
       match field_id {
-        0 => {
+        0 if field_ident.field_type == TType::String => {
           let val = i_prot.read_string()?;
           f_0 = Some(val);
         },

@@ -111,6 +111,11 @@ impl Boundary {
         Boundary { encoding, bounds, at: 0, elements: 0, begun: false, levels: Vec::new() }
     }
 
+    /// Most bytes of the message.
+    pub fn bytes_max(&self) -> usize {
+        self.bounds.bytes
+    }
+
     /// The message's length, if `data`, which begins with it, holds it whole. `data` only grows from call to call.
     pub fn find(&mut self, data: &[u8]) -> Result<Option<usize>> {
         loop {

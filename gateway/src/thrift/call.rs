@@ -9,7 +9,7 @@ use thrift::protocol::{
     TBinaryInputProtocol, TBinaryOutputProtocol, TCompactInputProtocol, TCompactOutputProtocol, TInputProtocol,
     TMessageIdentifier, TMessageType, TOutputProtocol, TSerializable,
 };
-use thrift::{ApplicationError, ApplicationErrorKind};
+use thrift::{ApplicationError, ApplicationErrorKind, TConfiguration};
 
 /// How values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +24,16 @@ pub(crate) enum Encoding {
 pub(crate) const FRAME_BYTES: usize = 4;
 
 impl Encoding {
-    /// Reads from bytes whose bounds were checked before.
+    /// Reads from bytes whose bounds were checked before. Elements of a list are read as what the service declares, whatever they were
+    /// checked as: so nothing is believed to be longer than the bytes that are there.
     fn reader<'a>(self, data: &'a mut &[u8]) -> Box<dyn TInputProtocol + 'a> {
+        let most = Some(data.len());
+        let limits = TConfiguration::builder().max_frame_size(None).max_message_size(most);
+        let limits = limits.max_string_size(most).max_container_size(most);
+        let limits = limits.build().expect("only a frame larger than its message is refused");
         match self {
-            Encoding::Binary { .. } => Box::new(TBinaryInputProtocol::new(data, false)),
-            Encoding::Compact => Box::new(TCompactInputProtocol::new(data)),
+            Encoding::Binary { .. } => Box::new(TBinaryInputProtocol::with_config(data, false, limits)),
+            Encoding::Compact => Box::new(TCompactInputProtocol::with_config(data, limits)),
         }
     }
 
@@ -100,6 +105,19 @@ impl<'a> Call<'a> {
             let why = format!("the arguments of {} cannot be read: {error}", self.name());
             ApplicationError::new(ApplicationErrorKind::ProtocolError, why)
         })
+    }
+
+    /// The call as a message of its own, its arguments read and written again.
+    pub fn again<T: TSerializable>(&self) -> Result<Vec<u8>, ApplicationError> {
+        let args: T = self.args()?;
+        let kind = if self.one_way { TMessageType::OneWay } else { TMessageType::Call };
+        let data = self.head.message(kind, |out| args.write_to_out_protocol(out));
+        let mut data = data.map_err(|error| {
+            let why = format!("the arguments of {} cannot be written: {error}", self.name());
+            ApplicationError::new(ApplicationErrorKind::InternalError, why)
+        })?;
+        data.drain(..FRAME_BYTES);
+        Ok(data)
     }
 
     /// The answer with a result.

@@ -22,7 +22,6 @@ use runtime::clock::within;
 use runtime::shutdown::Shutdown;
 use tokio::io::AsyncReadExt;
 
-use super::boundary::Boundary;
 use super::server::{End, Gateway, Link, Room, Wire};
 
 /// What every request over HTTP to this service begins with. As a frame's length it would be more than any bound.
@@ -114,7 +113,7 @@ async fn answer(gateway: &Gateway, request: Request<Incoming>) -> Response<Full<
 }
 
 async fn body(gateway: &Gateway, mut body: Incoming, room: &mut Room) -> Result<Vec<u8>, End> {
-    let (mut message, most) = (Vec::new(), gateway.bounds().bytes);
+    let (mut message, most) = (Vec::new(), gateway.message_bytes_max());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| End::Broken(std::io::Error::other(error)))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -131,7 +130,7 @@ async fn call(gateway: &Gateway, message: &[u8]) -> Result<Vec<u8>, End> {
     let no_message = || End::Refused("the body is no Thrift message".to_owned());
     let wire = Wire::of(message).filter(|wire| !wire.framed).ok_or_else(no_message)?;
     gateway.check(wire)?;
-    if Boundary::new(wire.encoding, gateway.bounds()).find(message)?.is_none() {
+    if gateway.boundary(wire).find(message)?.is_none() {
         return Err(End::Refused("the body ends before its message".to_owned()));
     }
     Ok(gateway.answer(wire, message).await?.unwrap_or_default())

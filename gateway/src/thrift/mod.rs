@@ -18,6 +18,7 @@ mod hbase_calls;
 mod http;
 mod metrics;
 pub(crate) mod one;
+mod parse;
 mod scanners;
 mod server;
 mod settings;
@@ -27,5 +28,6 @@ mod thbase_calls;
 pub(crate) mod two;
 
 pub use metrics::Metrics;
+pub use parse::{ParsedCall, parse};
 pub use server::serve;
 pub use settings::{Api, Settings};

@@ -120,6 +120,51 @@ impl Wire {
             None => Wire { framed: fifth == 0, encoding: old },
         })
     }
+
+    /// Whether this way to speak is served on a connection.
+    pub fn check(self, settings: &Settings) -> Result<(), End> {
+        if settings.framed && !self.framed {
+            return Err(End::Refused("only framed messages are served here (--framed)".to_owned()));
+        }
+        self.check_encoding(settings)
+    }
+
+    fn check_encoding(self, settings: &Settings) -> Result<(), End> {
+        if settings.compact && self.encoding != Encoding::Compact {
+            return Err(End::Refused("only the compact protocol is served here (--compact)".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// A walk through a message of this kind.
+    pub fn boundary(self, settings: &Settings) -> Boundary {
+        let bounds = Bounds { bytes: settings.message_bytes_max, elements: settings.elements_max };
+        Boundary::new(self.encoding, bounds)
+    }
+
+    /// Reads the head of a whole message.
+    pub fn call(self, message: &[u8]) -> Result<Call<'_>, End> {
+        Call::read(self.encoding, message)
+            .map_err(|error| End::Refused(format!("a message's head cannot be read: {error}")))
+    }
+
+    /// Where the message at the start of `data` lies, if it has come whole. `data` only grows from call to call.
+    pub fn find(self, boundary: &mut Boundary, data: &[u8]) -> Result<Option<(usize, usize)>, End> {
+        if !self.framed {
+            return Ok(boundary.find(data)?.map(|len| (0, len)));
+        }
+        let Some((head, rest)) = data.split_first_chunk::<FRAME_BYTES>() else { return Ok(None) };
+        let (len, most) = (i32::from_be_bytes(*head), boundary.bytes_max());
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= most)
+            .ok_or_else(|| End::Refused(format!("a frame of {len} bytes; up to {most} are allowed")))?;
+        let Some(frame) = rest.get(..len) else { return Ok(None) };
+        match boundary.find(frame)? {
+            Some(_) => Ok(Some((FRAME_BYTES, FRAME_BYTES + len))),
+            None => Err(End::Refused("a frame ends before its message".to_owned())),
+        }
+    }
 }
 
 /// Why a connection ends.
@@ -234,8 +279,8 @@ impl Gateway {
         self.settings.message_timeout
     }
 
-    pub fn bounds(&self) -> Bounds {
-        Bounds { bytes: self.settings.message_bytes_max, elements: self.settings.elements_max }
+    pub fn message_bytes_max(&self) -> usize {
+        self.settings.message_bytes_max
     }
 
     /// Counts a fault of a peer.
@@ -259,12 +304,14 @@ impl Gateway {
         Ok(())
     }
 
-    /// Whether this way to speak is served.
+    /// Whether this way to speak is served over HTTP, where bodies frame messages.
     pub fn check(&self, wire: Wire) -> Result<(), End> {
-        if self.settings.compact && wire.encoding != Encoding::Compact {
-            return Err(End::Refused("only the compact protocol is served here (--compact)".to_owned()));
-        }
-        Ok(())
+        wire.check_encoding(&self.settings)
+    }
+
+    /// A walk through a message.
+    pub fn boundary(&self, wire: Wire) -> Boundary {
+        wire.boundary(&self.settings)
     }
 
     async fn connection(&self, mut link: Link, shutdown: &Shutdown) -> Result<(), End> {
@@ -311,48 +358,25 @@ impl Gateway {
                 None => link.more(self).await?,
             }
         };
-        if self.settings.framed && !found.framed {
-            return Err(End::Refused("only framed messages are served here (--framed)".to_owned()));
-        }
-        self.check(found)?;
+        found.check(&self.settings)?;
         Ok(Some(found))
     }
 
     /// Waits until a whole message lies in the buffer, and says where.
     async fn message(&self, link: &mut Link, wire: Wire) -> Result<(usize, usize), End> {
-        let bounds = self.bounds();
-        let mut boundary = Boundary::new(wire.encoding, bounds);
-        if !wire.framed {
-            loop {
-                if let Some(len) = boundary.find(&link.data)? {
-                    return Ok((0, len));
-                }
-                link.more(self).await?;
+        let mut boundary = wire.boundary(&self.settings);
+        loop {
+            if let Some(place) = wire.find(&mut boundary, &link.data)? {
+                return Ok(place);
             }
-        }
-        while link.data.len() < FRAME_BYTES {
             link.more(self).await?;
-        }
-        let len = i32::from_be_bytes(link.data[..FRAME_BYTES].try_into().expect("four bytes"));
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|len| *len <= bounds.bytes)
-            .ok_or_else(|| End::Refused(format!("a frame of {len} bytes; up to {} are allowed", bounds.bytes)))?;
-        let end = FRAME_BYTES + len;
-        while link.data.len() < end {
-            link.more(self).await?;
-        }
-        match boundary.find(&link.data[FRAME_BYTES..end])? {
-            Some(_) => Ok((FRAME_BYTES, end)),
-            None => Err(End::Refused("a frame ends before its message".to_owned())),
         }
     }
 
     /// Answers a whole message; a call that wants no answer gets none.
     pub async fn answer(&self, wire: Wire, message: &[u8]) -> Result<Option<Vec<u8>>, End> {
-        let refused = |error: thrift::Error| End::Refused(format!("a message's head cannot be read: {error}"));
         let begun = self.clock.monotonic();
-        let call = Call::read(wire.encoding, message).map_err(refused)?;
+        let call = wire.call(message)?;
         let _turn = self.turns.acquire().await.map_err(|_| End::Gone)?;
         let one_way = call.one_way;
         let head = call.head();
@@ -366,7 +390,9 @@ impl Gateway {
         self.metrics.called(self.service, name, result, self.clock.monotonic().saturating_sub(begun));
         let mut data = match reply {
             Ok(answer) => answer.data,
-            Err(error) => head.exception(&error).map_err(refused)?,
+            Err(error) => head
+                .exception(&error)
+                .map_err(|error| End::Refused(format!("an exception cannot be written: {error}")))?,
         };
         if one_way {
             return Ok(None);

@@ -797,8 +797,15 @@ impl HFileSource {
         Ok(true)
     }
 
-    /// Moves to the neighbouring data block; false at the file's edge.
+    /// Where the current data block stands by its index; `None` before the first and behind the last.
+    fn block_offset(&self) -> Option<u64> {
+        self.path.last().map(|level| level.entries[level.at].offset)
+    }
+
+    /// Moves to the neighbouring data block; false at the file's edge. Blocks follow each other in the file: a walk through an index that
+    /// leads to one of them twice might never end.
     async fn neighbour(&mut self, forward: bool) -> Stepped<bool> {
+        let here = self.block_offset();
         loop {
             let Some(level) = self.path.last_mut() else {
                 self.end();
@@ -812,6 +819,11 @@ impl HFileSource {
             if let Some(at) = moved {
                 level.at = at;
                 self.descend(None, !forward).await?;
+                let there = self.block_offset();
+                if here == there || (here < there) != forward {
+                    let why = "an index names its blocks out of order";
+                    return Err(StorageError::corrupt(WHAT, &self.file.name, there.unwrap_or(0), why).into());
+                }
                 return Ok(true);
             }
             self.path.pop();

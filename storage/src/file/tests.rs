@@ -217,6 +217,25 @@ fn fields(cell: &Cell) -> Recorded {
     )
 }
 
+/// Sound checksums, and an index that leads to the same block again: with several levels such a walk takes for ever.
+#[tokio::test]
+async fn an_index_that_names_a_block_twice_is_damage() {
+    let options = WriterOptions { block_size: 1, bloom: BloomType::None, ..WriterOptions::default() };
+    let cells = cells(6);
+    let mut file = write_all(options, &cells, &FileMeta::default()).expect("file").to_vec();
+    let root = file.windows(8).position(|part| part == b"IDXROOT2").expect("a root index");
+    let int = |file: &[u8], at: usize| u32::from_be_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize;
+    let (entries, covered) = (root + 33, root + int(&file, root + 29));
+    // Offset, length and key of one length each.
+    let len = 8 + 4 + 1 + usize::from(file[entries + 12]);
+    file.copy_within(entries + len..entries + 2 * len, entries + 2 * len);
+    let sum = filesystem::crc32c(&file[root..covered]);
+    file[covered..covered + 4].copy_from_slice(&sum.to_be_bytes());
+    let file = open(file.into()).await.expect("sound blocks");
+    let error = read_all(&file).await.expect_err("the walk does not end").to_string();
+    assert!(error.contains("out of order"), "{error}");
+}
+
 #[tokio::test]
 async fn files_of_a_real_hbase_are_read_and_sought() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

@@ -190,7 +190,12 @@ impl StreamIndex {
                     Some(segment) => segment,
                     None => rest.try_get_u64().ok()?,
                 };
-                groups.push(Range { segment, offset: rest.try_get_u64().ok()?, len: rest.try_get_u32().ok()? });
+                let range = Range { segment, offset: rest.try_get_u64().ok()?, len: rest.try_get_u32().ok()? };
+                // Nothing is so long, and nobody who asks where it ends need think of it.
+                if range.offset > i64::MAX as u64 {
+                    return None;
+                }
+                groups.push(range);
             }
             index.regions.insert(name, RegionRanges { min, max, groups });
         }
@@ -396,6 +401,6 @@ pub(super) fn read_ended_body(body: &Bytes, file: &str) -> Result<(Vec<(u64, u64
         return Err(damaged("it is cut short"));
     }
     let objects = (0..count).map(|_| (rest.get_u64(), rest.get_u64())).collect();
-    let index = StreamIndex::read(&mut rest, None).ok_or_else(|| damaged("the index is cut short"))?;
+    let index = StreamIndex::read(&mut rest, None).ok_or_else(|| damaged("the index is not sound"))?;
     Ok((objects, index))
 }

@@ -4,44 +4,46 @@
 //! - Inputs are opened here; what lies below the store's root is adopted where it lies, everything else is copied or converted.
 //! - Scratch files go with the command, however it ends, unless it is killed.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bulkload::columns::Columns;
-use bulkload::convert::{self, Input, Output, Reading};
+use bulkload::convert::{self, Output};
 use bulkload::load::{self, Options, Target};
+use bulkload::parquet_file::{self, RandomRead, Values};
+use bulkload::parse::{self, Format as Written, Input, Open, Reading};
 use bulkload::records::Format as Text;
 use bulkload::report::{Progress, Summary};
+use bulkload::sequence_file;
 use bulkload::sort::Sorter;
 use bulkload::{LoadError, store_file::StoreFile};
 use clap::{Args, ValueEnum};
 use client::Connection;
 use filesystem::Filesystem;
-use indicatif::{ProgressBar, ProgressStyle};
 use model::ErrorKind;
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
-use parking_lot::Mutex;
 use runtime::Runtime;
 
 use crate::arguments::{Format, Global, size};
 use crate::connect;
 use crate::failure::Failure;
+use crate::progress::Shown;
 use crate::roots::{RootFlags, Use};
 
-/// Between two lines of progress where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
 /// The longest that a region may take over its files: a store may have to copy them.
 const REGION_MAX: Duration = Duration::from_secs(3600);
 /// Least memory for sorting.
 const MEMORY_MIN: u64 = 16 << 20;
+/// Deepest folder of inputs.
+const DEPTH_MAX: usize = 64;
 
 /// What the sources are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// As their names tell: `.tsv`, `.csv`, `.jsonl` or `.ndjson`, each also with `.gz` or `.zst`; a folder holds store files.
+    /// As names tell, `.tsv`, `.csv`, `.jsonl` or `.ndjson`, each also with `.gz` or `.zst`, or first bytes: Parquet and SequenceFiles; other folders hold store files.
     Auto,
     /// Fields between separators, without quotes, as HBase's ImportTsv has them.
     Tsv,
@@ -51,6 +53,19 @@ pub enum Kind {
     Jsonl,
     /// A folder FAMILY/FILE of store files, HBase's or our own.
     Hfile,
+    /// SequenceFiles of HBase's Export, or folders of them.
+    Seqfile,
+    /// Parquet files, or folders of them, also with folders KEY=VALUE.
+    Parquet,
+}
+
+/// How values of Parquet files become bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ParquetValues {
+    /// UTF-8, as people write them.
+    Text,
+    /// As HBase's Bytes.toBytes: big-endian numbers, booleans ff and 00.
+    Bytes,
 }
 
 /// Flags of both commands.
@@ -97,16 +112,23 @@ pub struct Bulkload {
     /// What the sources are
     #[arg(long, env = "FERROBASE_INPUT", value_enum, default_value = "auto")]
     pub input: Kind,
-    /// What stands in the columns of TSV and CSV, as for ImportTsv: HBASE_ROW_KEY,cf:q,HBASE_TS_KEY,HBASE_CELL_TTL
+    /// What stands in the columns of TSV, CSV and Parquet, as for ImportTsv: HBASE_ROW_KEY,cf:q,HBASE_TS_KEY,HBASE_CELL_TTL;
+    /// of Parquet also by name: id=HBASE_ROW_KEY,price=cf:q
     #[arg(long, env = "FERROBASE_COLUMNS", value_name = "LIST")]
     pub columns: Option<String>,
     /// Separator of TSV and CSV, one byte; default a tab or a comma
     #[arg(long, env = "FERROBASE_SEPARATOR", value_name = "BYTE")]
     pub separator: Option<String>,
+    /// Let empty fields of TSV, CSV and Parquet make no cells
+    #[arg(long, env = "FERROBASE_SKIP_EMPTY_COLUMNS")]
+    pub skip_empty_columns: bool,
+    /// How values of Parquet become bytes; default text
+    #[arg(long, env = "FERROBASE_PARQUET_VALUES", value_enum, value_name = "HOW")]
+    pub parquet_values: Option<ParquetValues>,
     /// Timestamp of cells that bring none, in milliseconds; default now
     #[arg(long, env = "FERROBASE_TIMESTAMP", value_name = "MS")]
     pub timestamp: Option<i64>,
-    /// File that bad records are written to, as they stand in the input
+    /// File that bad records are written to, as they stand in the input; of binary files where they stand, as JSON
     #[arg(long, env = "FERROBASE_REJECT", value_name = "FILE")]
     pub reject: Option<PathBuf>,
     /// Most bad records; default none, with --reject any number
@@ -115,7 +137,7 @@ pub struct Bulkload {
     /// Write store files to this folder, as DIR/FAMILY/FILE, and load nothing
     #[arg(long, env = "FERROBASE_HFILES_ONLY", value_name = "DIR")]
     pub hfiles_only: Option<PathBuf>,
-    /// Memory for sorting
+    /// Memory for sorting, half of it for pages where Parquet is read
     #[arg(long, env = "FERROBASE_MEMORY", value_name = "SIZE", value_parser = size, default_value = "512M")]
     pub memory: u64,
     /// What both commands take
@@ -137,81 +159,6 @@ pub struct Complete {
     pub shared: Shared,
 }
 
-/// A bar on a terminal, otherwise a line now and then.
-struct Shown {
-    bar: Option<ProgressBar>,
-    quiet: bool,
-    runtime: Runtime,
-    done: AtomicU64,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    phase: &'static str,
-    total: u64,
-    begun: Duration,
-    line: Duration,
-}
-
-impl Shown {
-    fn new(quiet: bool, runtime: &Runtime) -> Shown {
-        let style = "{msg:6} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
-        let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
-            ProgressBar::new(0).with_style(ProgressStyle::with_template(style).expect("a template written here"))
-        });
-        Shown { bar, quiet, runtime: runtime.clone(), done: AtomicU64::new(0), state: Mutex::default() }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Progress for Shown {
-    fn phase(&self, name: &'static str, bytes: u64) {
-        let now = self.runtime.clock.monotonic();
-        *self.state.lock() = State { phase: name, total: bytes, begun: now, line: now };
-        self.done.store(0, Ordering::Relaxed);
-        if let Some(bar) = &self.bar {
-            bar.reset();
-            bar.set_length(bytes);
-            bar.set_message(name);
-        }
-    }
-
-    fn done(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-        }
-        if self.bar.is_some() || self.quiet {
-            return;
-        }
-        let now = self.runtime.clock.monotonic();
-        let mut state = self.state.lock();
-        if now.saturating_sub(state.line) < LINE_EVERY {
-            return;
-        }
-        state.line = now;
-        let seconds = now.saturating_sub(state.begun).as_secs_f64().max(0.001);
-        let rate = done as f64 / seconds;
-        let left = state.total.saturating_sub(done) as f64 / rate.max(1.0);
-        let eta =
-            if state.total > 0 { format!(" of {} MiB, {left:.0} s left", state.total >> 20) } else { String::new() };
-        // Nobody may be reading.
-        let _ = writeln!(
-            std::io::stderr(),
-            "{}: {} MiB{eta}, {:.1} MiB/s",
-            state.phase,
-            done >> 20,
-            rate / f64::from(1 << 20)
-        );
-    }
-}
-
 fn failure(error: LoadError) -> Failure {
     let message = error.to_string();
     match (&error, error.kind()) {
@@ -231,6 +178,8 @@ pub async fn complete(flags: &Complete, global: &Global) -> Result<(), Failure> 
         input: Kind::Hfile,
         columns: None,
         separator: None,
+        skip_empty_columns: false,
+        parquet_values: None,
         timestamp: None,
         reject: None,
         max_rejects: None,
@@ -246,6 +195,7 @@ pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
     let runtime = Runtime::system();
     let begun = runtime.clock.monotonic();
     let input = flags.kind()?;
+    flags.check(input)?;
     let reading = if input == Kind::Hfile { None } else { Some(flags.reading(input, &runtime)?) };
     let shown = Arc::new(Shown::new(global.quiet || flags.shared.no_progress, &runtime));
     let connection = connect::open_for(&flags.shared.connect, &flags.shared.roots, None, Some(REGION_MAX)).await?;
@@ -253,7 +203,7 @@ pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
     let mut summary = Summary { table: flags.table.to_string(), dry_run: flags.shared.dry_run, ..Summary::default() };
     let ended = match reading {
         None => job.store_files(&mut summary).await,
-        Some(reading) => job.text(reading, &mut summary).await,
+        Some(reading) => job.records(input, reading, &mut summary).await,
     };
     shown.end();
     summary.seconds = (runtime.clock.monotonic().saturating_sub(begun).as_secs_f64() * 1000.0).round() / 1000.0;
@@ -292,7 +242,7 @@ fn tell(summary: &Summary, flags: &Bulkload, format: Format) {
                     text += &format!("\n{number} {meaning}");
                 }
             }
-            if summary.skipped > 0 && *files == 0 && summary.regions_before == 0 {
+            if summary.skipped > 0 && *files + summary.inputs == 0 && summary.regions_before == 0 {
                 text += "\nnothing was found to load: store files lie as DIR/FAMILY/FILE";
             }
             text + &format!("\n{seconds:.1} s")
@@ -306,14 +256,17 @@ impl Bulkload {
     /// What the sources are, from the flag or their names.
     fn kind(&self) -> Result<Kind, Failure> {
         let kind_of = |source: &String| {
+            let path = Path::new(source.strip_prefix("file://").unwrap_or(source));
             let name = source.trim_end_matches('/').to_lowercase();
             let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
             match name.rsplit('.').next() {
+                _ if path.is_dir() => Some(kind_inside(path).unwrap_or(Kind::Hfile)),
                 Some("tsv" | "tab") => Some(Kind::Tsv),
                 Some("csv") => Some(Kind::Csv),
                 Some("jsonl" | "ndjson") => Some(Kind::Jsonl),
-                _ if source.contains("://") || Path::new(source).is_dir() => Some(Kind::Hfile),
-                _ => None,
+                Some("parquet") => Some(Kind::Parquet),
+                _ if source.contains("://") => Some(Kind::Hfile),
+                _ => kind_of_file(path),
             }
         };
         if self.input != Kind::Auto {
@@ -328,6 +281,27 @@ impl Bulkload {
         kind.ok_or_else(|| Failure::usage(format!("{first}: its name does not tell what it is; say --input")))
     }
 
+    /// Refuses flags that mean nothing for the input.
+    fn check(&self, input: Kind) -> Result<(), Failure> {
+        let (text, fields) = (&[Kind::Tsv, Kind::Csv][..], &[Kind::Tsv, Kind::Csv, Kind::Parquet][..]);
+        let timed = &[Kind::Tsv, Kind::Csv, Kind::Jsonl, Kind::Parquet][..];
+        for (flag, given, kinds, why) in [
+            ("--separator", self.separator.is_some(), text, "only TSV and CSV have separators"),
+            ("--columns", self.columns.is_some(), fields, "the cells of these files bring their columns along"),
+            ("--skip-empty-columns", self.skip_empty_columns, fields, "only TSV, CSV and Parquet have fields"),
+            ("--parquet-values", self.parquet_values.is_some(), &[Kind::Parquet][..], "the files are no Parquet"),
+            ("--timestamp", self.timestamp.is_some(), timed, "the cells of these files bring their timestamps along"),
+        ] {
+            if given && !kinds.contains(&input) {
+                return Err(Failure::usage(format!("{flag}: {why}")));
+            }
+        }
+        if self.skip_empty_columns && self.columns.is_none() {
+            return Err(Failure::usage("--skip-empty-columns needs --columns"));
+        }
+        Ok(())
+    }
+
     fn reading(&self, input: Kind, runtime: &Runtime) -> Result<Reading, Failure> {
         let separator = match self.separator.as_deref() {
             None if input == Kind::Csv => b',',
@@ -339,19 +313,27 @@ impl Bulkload {
                 )));
             }
         };
+        let values = match self.parquet_values {
+            Some(ParquetValues::Bytes) => Values::Bytes,
+            Some(ParquetValues::Text) | None => Values::Text,
+        };
         let format = match input {
-            Kind::Csv => Text::Csv(separator),
-            Kind::Jsonl => Text::JsonLines,
-            _ => Text::Tsv(separator),
+            Kind::Csv => Written::Text(Text::Csv(separator)),
+            Kind::Jsonl => Written::Text(Text::JsonLines),
+            Kind::Seqfile => Written::SequenceFile,
+            Kind::Parquet => Written::Parquet(parquet_file::Settings { values, memory_bytes: self.memory / 2 }),
+            Kind::Auto | Kind::Tsv | Kind::Hfile => Written::Text(Text::Tsv(separator)),
         };
-        let columns = match (&self.columns, format) {
-            (Some(_), Text::JsonLines) => {
-                return Err(Failure::usage("--columns: JSON Lines bring their columns along"));
+        let columns = match &self.columns {
+            None if matches!(input, Kind::Tsv | Kind::Csv) => {
+                return Err(Failure::usage("--columns is needed, such as HBASE_ROW_KEY,cf:a,cf:b"));
             }
-            (None, Text::JsonLines) => None,
-            (None, _) => return Err(Failure::usage("--columns is needed, such as HBASE_ROW_KEY,cf:a,cf:b")),
-            (Some(text), _) => Some(Columns::parse(text).map_err(|why| Failure::usage(format!("--columns: {why}")))?),
+            None => None,
+            Some(text) if input == Kind::Parquet => Some(Columns::parse_named(text)),
+            Some(text) => Some(Columns::parse(text)),
         };
+        let columns = columns.transpose().map_err(|why| Failure::usage(format!("--columns: {why}")))?;
+        let columns = columns.map(|columns| columns.skipping_empty(self.skip_empty_columns));
         if self.memory < MEMORY_MIN {
             return Err(Failure::usage(format!("--memory: at least {}M is needed", MEMORY_MIN >> 20)));
         }
@@ -469,17 +451,20 @@ impl Job<'_> {
         }
     }
 
-    /// Files of text.
-    async fn text(&self, reading: Reading, summary: &mut Summary) -> Result<(), Failure> {
+    /// Files of records.
+    async fn records(&self, input: Kind, reading: Reading, summary: &mut Summary) -> Result<(), Failure> {
         let mut options = Options { verify: false, ..self.options(summary) };
         options.parallel = self.flags.parallel();
-        let inputs = self.flags.sources.iter().map(|source| open_later(source)).collect::<Result<Vec<_>, _>>()?;
+        let mut inputs = Vec::new();
+        for source in &self.flags.sources {
+            find(source, input, &mut inputs, &mut summary.skipped)?;
+        }
         summary.inputs = inputs.len() as u64;
         summary.input_bytes = inputs.iter().map(|input| input.bytes).sum();
         let rejects = self.flags.reject.as_deref().map(create_rejects).transpose()?;
         let families = reading.columns.as_ref().map(Columns::families).unwrap_or_default();
         if families.is_empty() && self.flags.shared.create {
-            return Err(Failure::usage("--create: the families of JSON Lines are not known before they are read"));
+            return Err(Failure::usage("--create: the families of these files are not known before they are read"));
         }
         let descriptor = self.descriptor(families.clone()).await?;
         if let Some(family) = families.iter().find(|family| !descriptor.families.contains_key(*family)) {
@@ -487,8 +472,8 @@ impl Job<'_> {
             return Err(Failure::usage(format!("table {} has no family `{family}`", self.flags.table)));
         }
         let scratch = Scratch::new(&self.runtime)?;
-        let sorter = Sorter::new(scratch.fs.clone(), "sort", self.flags.memory);
-        let tags = reading.columns.as_ref().is_some_and(Columns::has_tags);
+        let for_pages = if let Written::Parquet(settings) = reading.format { settings.memory_bytes } else { 0 };
+        let sorter = Sorter::new(scratch.fs.clone(), "sort", self.flags.memory - for_pages);
         let progress = self.progress();
         let read = convert::read(inputs, reading, rejects, &descriptor, sorter, progress.clone()).await;
         let (sorted, counts) = read.map_err(failure)?;
@@ -503,7 +488,7 @@ impl Job<'_> {
             None => (target.root.clone(), format!("{}/made", target.room.folder), true),
             Some(folder) => place(folder, &self.runtime)?,
         };
-        let (parallel, runtime) = (options.parallel, self.runtime.clone());
+        let (parallel, runtime, tags) = (options.parallel, self.runtime.clone(), counts.has_tags);
         let progress_of = progress.clone();
         let output = Output { fs, folder, on_root, table: descriptor, tags, parallel, runtime, progress: progress_of };
         let files = output.write(&sorted, &regions).await.map_err(failure)?;
@@ -549,18 +534,141 @@ fn create_rejects(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
     Ok(Box::new(std::io::BufWriter::new(file)))
 }
 
-fn open_later(source: &str) -> Result<Input, Failure> {
-    let path = PathBuf::from(source.strip_prefix("file://").unwrap_or(source));
+/// What a file is, by its first bytes.
+fn kind_of_file(path: &Path) -> Option<Kind> {
+    let mut head = Vec::new();
+    let file =
+        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::File::open(path).ok());
+    file?.take(4).read_to_end(&mut head).ok()?;
+    match &head[..] {
+        head if head.starts_with(sequence_file::MAGIC) => Some(Kind::Seqfile),
+        head if head == parquet_file::MAGIC => Some(Kind::Parquet),
+        _ => None,
+    }
+}
+
+/// What the files of a folder are, by the first one, if they are no store files.
+fn kind_inside(folder: &Path) -> Option<Kind> {
+    let mut folder = folder.to_owned();
+    for _ in 0..DEPTH_MAX {
+        let (folders, files) = sorted(&folder, &mut 0).ok()?;
+        if let Some(file) = files.first() {
+            return kind_of_file(file);
+        }
+        folder = folders.into_iter().next()?;
+    }
+    None
+}
+
+/// Folders and files of a folder by name, without what jobs leave beside their output.
+fn sorted(folder: &Path, skipped: &mut u64) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let (mut folders, mut files) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b"_")
+            || entry.file_name().as_encoded_bytes().starts_with(b".")
+        {
+            *skipped += 1;
+            continue;
+        }
+        let path = entry.path();
+        if path.is_dir() { folders.push(path) } else { files.push(path) }
+    }
+    folders.sort_unstable();
+    files.sort_unstable();
+    Ok((folders, files))
+}
+
+/// A local file, read at any place.
+struct Local {
+    file: std::fs::File,
+    size: u64,
+}
+
+impl RandomRead for Local {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read_at(out, offset)
+    }
+}
+
+/// Finds the files of a source; those of folders by name.
+fn find(source: &str, kind: Kind, inputs: &mut Vec<Input>, skipped: &mut u64) -> Result<(), Failure> {
     let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{source}: {why}"));
     if source.contains("://") && !source.starts_with("file://") {
-        return Err(wrong(&"text is read from local files only"));
+        return Err(wrong(&"only store files are read from there, everything else from local files"));
     }
+    if source == "-" {
+        return Err(wrong(&"standard input is read as /dev/stdin"));
+    }
+    let path = PathBuf::from(source.strip_prefix("file://").unwrap_or(source));
     let found = std::fs::metadata(&path).map_err(|error| wrong(&error))?;
-    if found.is_dir() {
+    if !found.is_dir() {
+        inputs.push(open_later(source, path, kind, Vec::new())?);
+        return Ok(());
+    }
+    if !matches!(kind, Kind::Seqfile | Kind::Parquet) {
         return Err(wrong(&"a file is needed, this is a folder"));
     }
-    let open = move || Ok(Box::new(std::fs::File::open(path)?) as Box<dyn Read + Send>);
-    Ok(Input { name: source.to_owned(), bytes: found.len(), open: Box::new(open) })
+    let before = inputs.len();
+    find_below(&path, kind, &[], inputs, skipped)?;
+    if inputs.len() == before {
+        return Err(wrong(&"there is no file in this folder"));
+    }
+    Ok(())
+}
+
+fn find_below(
+    folder: &Path,
+    kind: Kind,
+    partitions: &[(String, Option<String>)],
+    inputs: &mut Vec<Input>,
+    skipped: &mut u64,
+) -> Result<(), Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", folder.display()));
+    if folder.components().count() > DEPTH_MAX {
+        return Err(wrong(&"folders lie too deep in each other"));
+    }
+    let (folders, files) = sorted(folder, skipped).map_err(|error| wrong(&error))?;
+    for file in files {
+        let name = file.display().to_string();
+        inputs.push(open_later(&name, file, kind, partitions.to_vec())?);
+    }
+    for below in folders {
+        let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let column = if kind == Kind::Parquet { parse::partition(name).map_err(|why| wrong(&why))? } else { None };
+        let all: Vec<_> = partitions.iter().cloned().chain(column).collect();
+        find_below(&below, kind, &all, inputs, skipped)?;
+    }
+    Ok(())
+}
+
+fn open_later(
+    source: &str,
+    path: PathBuf,
+    kind: Kind,
+    partitions: Vec<(String, Option<String>)>,
+) -> Result<Input, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{source}: {why}"));
+    let found = std::fs::metadata(&path).map_err(|error| wrong(&error))?;
+    let open = if kind == Kind::Parquet {
+        if !found.is_file() {
+            return Err(wrong(
+                &"Parquet is read from several places of a file, which this cannot be; save it to a file first",
+            ));
+        }
+        Open::Random(Box::new(move || {
+            let file = std::fs::File::open(path)?;
+            let size = file.metadata()?.len();
+            Ok(Arc::new(Local { file, size }) as Arc<dyn RandomRead>)
+        }))
+    } else {
+        Open::Stream(Box::new(move || Ok(Box::new(std::fs::File::open(path)?) as Box<dyn Read + Send>)))
+    };
+    Ok(Input { name: source.to_owned(), bytes: found.len(), partitions, open })
 }
 
 /// A folder for sorting, which goes with this value.

@@ -57,6 +57,8 @@ pub enum Command {
     Bulkload(Box<crate::bulk_load::Bulkload>),
     /// HBase's name for `bulkload --input hfile`
     Completebulkload(Box<crate::bulk_load::Complete>),
+    /// Write a table's cells to files: JSON Lines, CSV, Parquet or store files
+    Export(Box<crate::export::Flags>),
     /// Look into files, without changing anything
     Inspect {
         /// What to look into

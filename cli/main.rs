@@ -5,6 +5,7 @@ mod bench;
 mod bulk_load;
 mod command;
 mod connect;
+mod export;
 mod failure;
 mod fsck;
 mod http;
@@ -14,6 +15,7 @@ mod logs;
 mod memory;
 mod output;
 mod process;
+mod progress;
 mod read_cache;
 mod ready;
 mod roots;
@@ -73,6 +75,7 @@ fn run(given: Vec<OsString>) -> Result<(), Failure> {
         Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
         Command::Bulkload(flags) => runtime.block_on(bulk_load::run(flags, &arguments.global)),
         Command::Completebulkload(flags) => runtime.block_on(bulk_load::complete(flags, &arguments.global)),
+        Command::Export(flags) => runtime.block_on(export::run(flags, &arguments.global)),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),
         Command::Fsck(flags) => runtime.block_on(fsck::run(flags, format)),

@@ -8,8 +8,10 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use model::{Cell, CellType};
+use model::Cell;
 use serde::Deserialize;
+
+use crate::columns::cell_from;
 
 /// Text, or bytes that are none.
 #[derive(Debug, Deserialize)]
@@ -82,37 +84,13 @@ pub fn cells(line: &[u8], default_ms: i64, out: &mut Vec<Cell>) -> Result<(), St
 
 fn cell_of(row: &[u8], cell: &CellObject<'_>, default_ms: i64) -> Result<Cell, String> {
     let column = cell.column.bytes("column")?;
-    let (family, qualifier) = match column.iter().position(|byte| *byte == b':') {
-        Some(at) => (&column[..at], &column[at + 1..]),
-        None => (&column[..], &[][..]),
-    };
-    model::schema::check_family(family).map_err(|error| error.to_string())?;
-    let kind = match cell.kind.as_deref() {
-        None | Some("Put") => CellType::PUT,
-        Some("Delete") => CellType::DELETE,
-        Some("DeleteColumn") => CellType::DELETE_COLUMN,
-        Some("DeleteFamily") => CellType::DELETE_FAMILY,
-        Some("DeleteFamilyVersion") => CellType::DELETE_FAMILY_VERSION,
-        Some(other) => {
-            return Err(format!(
-                "type `{other}` is none of Put, Delete, DeleteColumn, DeleteFamily, DeleteFamilyVersion"
-            ));
-        }
-    };
-    let of_family = matches!(kind, CellType::DELETE_FAMILY | CellType::DELETE_FAMILY_VERSION);
-    if of_family && !qualifier.is_empty() {
-        return Err("a delete of a family names no column in it".to_owned());
-    }
-    let value = match &cell.value {
-        Some(_) if kind != CellType::PUT => return Err("a delete has no value".to_owned()),
-        Some(value) => value.bytes("value")?,
-        None => Cow::Borrowed(&[][..]),
-    };
+    let value = cell.value.as_ref().map(|value| value.bytes("value")).transpose()?;
     let time = cell.timestamp.unwrap_or(default_ms);
-    if !(0..i64::MAX).contains(&time) {
-        return Err(format!("the timestamp {time} cannot be stored"));
+    let made = cell_from(row, &column, time, cell.kind.as_deref(), value.as_deref().unwrap_or_default())?;
+    if made.cell_type().is_delete() && value.is_some() {
+        return Err("a delete has no value".to_owned());
     }
-    Cell::new(row, family, qualifier, time, kind, &value).map_err(|error| error.to_string())
+    Ok(made)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Bulk load: files in, store files made of them, regions that take them.
 //!
 //! ```text
-//! TSV, CSV, JSON Lines ─▶ cells ─▶ sorted runs ─▶ store files per region and family ─┐
+//! TSV, CSV, JSON Lines, Parquet, SequenceFiles ─▶ cells ─▶ sorted runs ─▶ store files per region and family ─┐
 //! store files of others ─────────────────▶ checked, copied, split where a region ends ─┴▶ one load per region
 //! ```
 //!
-//! Modules, lower ones first: `error`, `report`; `columns`, `json_lines`, `records` (from bytes to cells); `sort` (runs and their merge);
+//! Modules, lower ones first: `error`, `report`; `columns`, `json_lines`, `records`, `sequence_file`, `parquet_pages`, `parquet_values`,
+//! `parquet_file` (from bytes to cells), `parse` (files of any kind, bad records); `sort` (runs and their merge);
 //! `store_file` (making, measuring and splitting store files), `plan` (which file goes to which region), `load` (the loads), `convert` (from
-//! inputs to store files).
+//! inputs to store files); `export` (the way back, and what it is made of).
 //!
 //! Always true
 //! - A region takes the files of one load id once, all or none of them; so a load that was killed is run again with the same id.
@@ -21,11 +22,17 @@
 pub mod columns;
 pub mod convert;
 pub mod error;
+pub mod export;
 pub mod json_lines;
 pub mod load;
+pub mod parquet_file;
+mod parquet_pages;
+mod parquet_values;
+pub mod parse;
 pub mod plan;
 pub mod records;
 pub mod report;
+pub mod sequence_file;
 pub mod sort;
 pub mod store_file;
 

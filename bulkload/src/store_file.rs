@@ -193,7 +193,7 @@ impl FamilyWriter {
         Ok(())
     }
 
-    async fn begin(&self, row: &[u8]) -> Result<Open> {
+    async fn begin(&mut self, row: &[u8]) -> Result<Open> {
         let path = format!("{}/{:032x}", self.folder, self.runtime.random.next_u128());
         let family = &self.family;
         let writer = HFileWriter::new(WriterOptions {
@@ -238,6 +238,13 @@ impl FamilyWriter {
     pub async fn finish(mut self) -> Result<Vec<StoreFile>> {
         self.end_file().await?;
         Ok(self.made)
+    }
+
+    /// Gives up the file that is not whole; those made before stay.
+    pub async fn abort(self) {
+        if let Some(open) = self.open {
+            open.blob.abort().await;
+        }
     }
 }
 

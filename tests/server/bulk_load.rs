@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 
 use super::{bucket, ferrobase, said};
 
+mod inputs;
+
 const ROWS: usize = 3000;
 
 /// A row of the input: key, timestamp, two values.
@@ -46,7 +48,7 @@ fn write(path: &Path, lines: impl Iterator<Item = String>) {
     file.flush().expect("written");
 }
 
-async fn open(server: &Server) -> Connection {
+pub async fn open(server: &Server) -> Connection {
     Connection::builder(&format!("127.0.0.1:{}", server.port)).open().await.expect("a connection")
 }
 
@@ -71,30 +73,30 @@ async fn cells(table: &Table) -> Vec<(Vec<u8>, Vec<u8>)> {
     out
 }
 
-struct Tool {
-    folder: tempfile::TempDir,
-    connect: String,
+pub struct Tool {
+    pub folder: tempfile::TempDir,
+    pub connect: String,
 }
 
 impl Tool {
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(arguments).args(["--connect", &self.connect, "--format", "json", "--no-progress"]);
         command.current_dir(self.folder.path()).env("TMPDIR", self.folder.path()).stdin(Stdio::null());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
+    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, Value, String) {
         let output: Output = self.command(arguments).output().expect("ferrobase starts");
         let (out, error) = said(&output);
         (output.status.code(), serde_json::from_str(&out).unwrap_or(Value::Null), error)
     }
 
-    fn good(&self, arguments: &[&str]) -> Value {
+    pub fn good(&self, arguments: &[&str]) -> Value {
         let (code, summary, error) = self.run(arguments);
         assert_eq!(code, Some(0), "{arguments:?}: {error}");
         summary

@@ -4,6 +4,7 @@ mod bench;
 mod bucket;
 mod bulk_load;
 mod cache;
+mod export;
 mod fsck;
 mod inspect;
 mod logs;

@@ -15,10 +15,10 @@ const RESUME_MAX: Duration = Duration::from_secs(120);
 const BALLAST: usize = 24 << 20;
 
 /// A mounted tmpfs; unmounted when dropped.
-struct Mounted(PathBuf);
+pub struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(folder: &Path) -> Option<Mounted> {
+    pub fn new(folder: &Path) -> Option<Mounted> {
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(folder).output().ok()?;
         mount.status.success().then(|| Mounted(folder.to_owned()))
     }

@@ -15,6 +15,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod allocation;
+mod binary;
 mod filter;
 mod log;
 mod manifest;
@@ -23,6 +24,7 @@ mod store_file;
 mod text;
 mod thrift;
 
+pub use binary::{parquet, seqfile};
 pub use filter::filter;
 pub use log::log;
 pub use manifest::manifest;
@@ -57,6 +59,8 @@ pub const TARGETS: &[Target] = &[
     target("filter", filter, filter::WORDS, (16 << 20, 2000)),
     target("hfile", hfile, store_file::WORDS, (24 << 20, 2_500)),
     target("log", log, log::WORDS, (1 << 20, 100)),
+    target("seqfile", seqfile, binary::SEQUENCE_WORDS, (2 << 20, 20_000)),
+    target("parquet", parquet, binary::PARQUET_WORDS, (24 << 20, 2_000)),
     target("manifest", manifest, manifest::WORDS, (1 << 20, 200)),
 ];
 

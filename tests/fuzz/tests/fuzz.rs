@@ -6,6 +6,7 @@
 
 mod seeds;
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,14 @@ const INPUT_TIME_MAX: Duration = Duration::from_secs(20);
 const PRINTED_BYTES_MAX: usize = 2_000;
 /// Longest recorded store file that is tried.
 const RECORDED_BYTES_MAX: usize = 25_000;
+
+/// The name of threads that try inputs.
+const THREAD: &str = "fuzz";
+
+thread_local! {
+    /// The last panic of this thread.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// What is being tried, and since when.
 type Watched = Mutex<Option<(&'static Target, Vec<u8>, Instant)>>;
@@ -47,9 +56,14 @@ fn files(folder: PathBuf, ending: &str) -> Vec<Vec<u8>> {
 
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let mut corpus = files(target.corpus(), "");
-    if target.name == "hfile" {
-        let recorded = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../storage/tests/golden");
-        corpus.extend(files(recorded, ".hfile").into_iter().filter(|file| file.len() <= RECORDED_BYTES_MAX));
+    let recorded = match target.name {
+        "hfile" => Some(("storage/tests/golden", ".hfile")),
+        "seqfile" => Some(("bulkload/golden", ".seq")),
+        _ => None,
+    };
+    if let Some((folder, end)) = recorded {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
+        corpus.extend(files(folder, end).into_iter().filter(|file| file.len() <= RECORDED_BYTES_MAX));
     }
     corpus
 }
@@ -71,6 +85,16 @@ fn tell(target: &Target, input: &[u8], why: &str) -> String {
     told
 }
 
+/// Keeps what is told of panics on threads that try inputs: some are caught on the way and mean damage, and printing one takes more memory than
+/// a target may.
+fn keep_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match std::thread::current().name() {
+        Some(THREAD) => PANIC.set(panic.to_string()),
+        _ => before(panic),
+    }));
+}
+
 /// Tries an input. Answers its most memory.
 fn play(target: &'static Target, input: &[u8], watched: &Watched) -> Result<usize, String> {
     let watch = |now| *watched.lock().unwrap_or_else(PoisonError::into_inner) = now;
@@ -79,11 +103,7 @@ fn play(target: &'static Target, input: &[u8], watched: &Watched) -> Result<usiz
     watch(None);
     let most = target.memory_fixed + target.memory_per_byte * input.len();
     match outcome {
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
-            Err(tell(target, input, &format!("panics: {text}")))
-        }
+        Err(_) => Err(tell(target, input, &PANIC.take())),
         Ok(()) if peak > most => Err(tell(target, input, &format!("takes {peak} bytes, {most} are allowed"))),
         Ok(()) => Ok(peak),
     }
@@ -137,6 +157,7 @@ fn parsers_hold_what_they_promise_over_corpus_and_mutations() {
         "FUZZ_TARGET names none of {:?}",
         TARGETS.iter().map(|target| target.name).collect::<Vec<_>>()
     );
+    keep_panics();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(targets.len());
     let slots: Vec<Watched> = (0..workers).map(|_| Mutex::default()).collect();
     if let Ok(file) = std::env::var("FUZZ_INPUT") {
@@ -160,7 +181,7 @@ fn parsers_hold_what_they_promise_over_corpus_and_mutations() {
             };
             // The stack of a server's threads.
             std::thread::Builder::new()
-                .name("fuzz".to_owned())
+                .name(THREAD.to_owned())
                 .stack_size(2 << 20)
                 .spawn_scoped(scope, work)
                 .expect("a thread");

@@ -1,4 +1,4 @@
-//! What a command that serves needs of its process: ports and signals.
+//! What a command that serves needs of its process: ports, file handles and signals.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,6 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
+/// What every system gives a process.
+const FILE_HANDLES_LEAST: u64 = 256;
+
 /// Listens on a port, or says which flag is to be changed.
 pub async fn bind(ip: IpAddr, flag: &str, port: u16) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(ip, port);
@@ -14,6 +17,19 @@ pub async fn bind(ip: IpAddr, flag: &str, port: u16) -> Result<TcpListener, Fail
         let hint = "choose another port, or 0 for any free one";
         Failure::usage(format!("{flag} {port}: cannot listen on {address}: {error}; {hint}"))
     })
+}
+
+/// Takes as many file handles as the process may have, and says how many they are.
+pub fn raise_file_handles() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a valid, exclusively borrowed struct of the type they want, which outlives them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return FILE_HANDLES_LEAST;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 { raised.rlim_cur } else { limit.rlim_cur }
+    }
 }
 
 /// SIGTERM and SIGINT; SIGHUP has nothing to reload and does not end the process.

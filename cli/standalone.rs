@@ -36,7 +36,7 @@ use crate::failure::Failure;
 use crate::http::{self, Status};
 use crate::logs::{LogPlace, Logs};
 use crate::memory;
-use crate::process::{Signals, bind};
+use crate::process::{Signals, bind, raise_file_handles};
 use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
 use crate::roots::RootFlags;
@@ -46,8 +46,6 @@ use crate::{connect, thrift};
 const HOLDER_WAIT: Duration = Duration::from_secs(3);
 /// A message of this length is taken however small the budget is: it holds the largest cell.
 const FRAME_BYTES_LEAST: usize = 16 << 20;
-/// What every system gives a process.
-const FILE_HANDLES_LEAST: u64 = 256;
 /// How often the log is asked whether another process has taken over.
 const FENCE_CHECK: Duration = Duration::from_millis(500);
 
@@ -308,19 +306,6 @@ impl Status for Told {
 fn thrift_settings(connections_max: usize) -> gateway::thrift::Settings {
     let settings = gateway::thrift::Settings::default();
     gateway::thrift::Settings { connections_max: settings.connections_max.min(connections_max / 2).max(1), ..settings }
-}
-
-/// Takes as many file handles as the process may have, and says how many they are.
-fn raise_file_handles() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls are given a valid, exclusively borrowed struct of the type they want, which outlives them.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
-            return FILE_HANDLES_LEAST;
-        }
-        let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 { raised.rlim_cur } else { limit.rlim_cur }
-    }
 }
 
 /// Bytes of the largest message.

@@ -23,9 +23,12 @@ use crate::arguments::{Global, OptionalPort, optional_port};
 use crate::connect;
 use crate::failure::Failure;
 use crate::http::{self, Status};
-use crate::process::{Signals, bind};
+use crate::process::{Signals, bind, raise_file_handles};
 use crate::ready::{Ready, ReadyFile};
 use crate::roots::RootFlags;
+
+/// File handles that are not for a service's connections: those to the cluster, the HTTP door's and the process's own.
+const HANDLES_BESIDE: u64 = 128;
 
 /// Flags of `thrift`. HBase's own are understood; those that choose a threading model change nothing.
 #[derive(Debug, Args)]
@@ -84,14 +87,23 @@ pub struct Flags {
 }
 
 impl Flags {
-    fn settings(&self) -> Settings {
+    /// A process that may have `handles` files serves no more connections than fit.
+    fn settings(&self, handles: u64) -> Settings {
         let workers = usize::try_from(self.workers).unwrap_or(usize::MAX);
         let queue = usize::try_from(self.queue).unwrap_or(usize::MAX);
+        let wanted = workers.saturating_add(queue);
+        let room = usize::try_from(handles.saturating_sub(HANDLES_BESIDE)).unwrap_or(usize::MAX).max(1);
+        if room < wanted {
+            tracing::warn!(
+                "--workers and --queue ask for {wanted} connections, and this process may have {handles} open files: {room} \
+                 connections are taken; raise the limit (`ulimit -Hn`, LimitNOFILE= of a unit) or lower --queue"
+            );
+        }
         Settings {
             framed: self.framed,
             compact: self.compact,
             calls_max: workers,
-            connections_max: workers.saturating_add(queue),
+            connections_max: wanted.min(room),
             read_only: self.read_only,
             message_timeout: Duration::from_secs(self.read_timeout),
             scanner_lease: Duration::from_secs(self.scanner_timeout),
@@ -192,6 +204,7 @@ pub async fn run(flags: &Flags, global: &Global) -> Result<(), Failure> {
         let hint = "clients of other machines could do anything, there is no security yet; say --insecure to allow it";
         return Err(Failure::usage(format!("--bind {}: {hint}", flags.bind)));
     }
+    let settings = flags.settings(raise_file_handles());
     let mut signals = Signals::new()?;
     let doors = Doors::bind(flags.bind, ["--port", "--thrift2-port"], [flags.port, flags.thrift2_port]).await?;
     if doors.is_empty() {
@@ -210,7 +223,7 @@ pub async fn run(flags: &Flags, global: &Global) -> Result<(), Failure> {
     ready_file.take()?;
     let connection = connect::open(&flags.connect, &flags.roots, None).await?;
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
-    let mut doors = doors.open(&connection, &flags.settings(), &metrics, &runtime, &shutdown);
+    let mut doors = doors.open(&connection, &settings, &metrics, &runtime, &shutdown);
     if let Some(listener) = info {
         let ready = Arc::new(AtomicBool::new(true));
         let door =

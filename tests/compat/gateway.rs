@@ -24,7 +24,10 @@ impl Gateway {
     /// Starts one before the server at a port and waits until it is ready.
     pub fn start(folder: &Path, server: u16, extra: &[&str]) -> Gateway {
         let (ready, log) = (folder.join("gateway.json"), folder.join("gateway.log"));
-        let child = Command::new(binary())
+        // With the open files that a process has by default on most systems.
+        let child = Command::new("sh")
+            .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\""])
+            .arg(binary())
             .args(["thrift", "start", "-threadpool", "-p", "0", "--thrift2-port", "0", "--infoport", "0", "--connect"])
             .arg(format!("127.0.0.1:{server}"))
             .arg("--ready-file")

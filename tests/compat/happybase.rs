@@ -1,4 +1,4 @@
-//! happybase, as it is in PyPI, and every call of Thrift 2 through thriftpy2, over the gateway, in each of the four ways to speak.
+//! happybase, as it is in PyPI, what Hue asks, and every call of Thrift 2 through thriftpy2, over the gateway, in each of the four ways to speak.
 //!
 //! Always true: what is printed is what stands in the `.txt` beside the script, line by line.
 
@@ -43,11 +43,12 @@ fn prints_the_same_over_all_wires(script: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn happybase_and_thrift_2_work_over_all_four_wires() {
+fn happybase_hue_and_thrift_2_work_over_all_four_wires() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"), &[]);
     let gateway = Gateway::start(folder.path(), server.port, &[]);
     prints_the_same_over_all_wires("happybase_api.py", &[&gateway.ports[0].to_string()]);
+    prints_the_same_over_all_wires("hue_api.py", &[&gateway.ports[0].to_string()]);
     let idl = repository().join("gateway/idl/thbase.thrift");
     prints_the_same_over_all_wires("thrift2_api.py", &[&idl.to_string_lossy(), &gateway.ports[1].to_string()]);
 }

@@ -66,12 +66,31 @@ fn broken_and_hostile_peers_get_a_clear_end() {
     assert!(log.contains("a frame of 2147483647 bytes; up to 104857600 are allowed"), "{log}");
     assert!(log.contains("nested deeper than 64"), "{log}");
 
-    // Half a message is waited for as long as a message may take, and whoever sends none is not.
+    // Half a message, however it speaks, is waited for as long as a message may take, and whoever sends none is not.
     let idle: Vec<TcpStream> = (0..50).map(|_| gateway.connect()).collect();
-    let mut half = gateway.connect();
-    half.write_all(&framed(&message("getRow", &get_row()))[..30]).expect("written");
-    assert_eq!(rest(&mut half), b"");
-    assert_eq!(gateway.metric("ferrobase_thrift_connections_closed_total{service=\"Hbase\",reason=\"late\"}"), 1);
+    let whole = message("getRow", &get_row());
+    let halves: [(&str, &[u8], &str); 8] = [
+        ("half a frame's length", &[0, 0], ""),
+        ("a frame's length", &framed(&whole)[..4], ""),
+        ("half a frame", &framed(&whole)[..30], ""),
+        ("half a bare message", &whole[..30], ""),
+        ("half a compact message", &[0x82, 0x21, 7], ""),
+        ("half a message as they once were", &[0, 0, 0, 6, b'g', b'e'], ""),
+        ("half a body over HTTP", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\nhalf", "HTTP/1.1 408"),
+        ("half a head over HTTP", b"POST / HTTP/1.1\r\nhost", ""),
+    ];
+    let mut waiting: Vec<TcpStream> = halves.iter().map(|_| gateway.connect()).collect();
+    for (stream, (what, half, _)) in waiting.iter_mut().zip(&halves) {
+        stream.write_all(half).expect(what);
+    }
+    for (stream, (what, _, told)) in waiting.iter_mut().zip(&halves) {
+        let told_us = rest(stream);
+        let told_us = String::from_utf8_lossy(&told_us);
+        assert!(told_us.starts_with(told) && told_us.is_empty() == told.is_empty(), "{what}: {told_us}");
+    }
+    // A connection over HTTP on which nothing is under way just ends.
+    let late = gateway.metric("ferrobase_thrift_connections_closed_total{service=\"Hbase\",reason=\"late\"}");
+    assert_eq!(late, halves.len() as u64 - 1, "{}", gateway.log_text());
     for mut stream in idle {
         call(&mut stream, "getTableNames", &[]);
     }
@@ -98,9 +117,15 @@ fn broken_and_hostile_peers_get_a_clear_end() {
 
     // Scanners that nobody closes are closed for them, and say so.
     let columns = [&[15, 0, 3, 11][..], &[0; 4]].concat();
-    let opened = call(&mut good, "scannerOpen", &[string(1, b"t"), string(2, b""), columns]);
-    assert_eq!(opened[..3], [8, 0, 0], "an i32");
-    let id = i32::from_be_bytes(opened[3..7].try_into().expect("four bytes"));
+    let mut ids: Vec<i32> = (0..100)
+        .map(|_| {
+            let opened = call(&mut good, "scannerOpen", &[string(1, b"t"), string(2, b""), columns.clone()]);
+            assert_eq!(opened[..3], [8, 0, 0], "an i32");
+            i32::from_be_bytes(opened[3..7].try_into().expect("four bytes"))
+        })
+        .collect();
+    let id = ids.pop().expect("a hundred");
+    assert!(!ids.contains(&id), "each has a number of its own");
     gateway.wait_for("ferrobase_thrift_scanners_open{service=\"Hbase\"}", |open| open == 0);
     let raised = call(&mut good, "scannerGet", &[int(1, id)]);
     let text = String::from_utf8_lossy(&raised);

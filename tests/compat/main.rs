@@ -5,4 +5,6 @@
 mod gateway;
 mod happybase;
 mod hbase;
+mod hfiles;
 mod hostile;
+mod idle;

@@ -145,7 +145,10 @@ fn report(seed: u64, story: &Story, a: &mut dyn Engine, b: &mut dyn Engine) -> S
         text.push_str(&format!("  {operation:?}\n").replace("9223372036854775807", "LATEST"));
     }
     for operation in &small.operations {
-        text.push_str(&format!("  > {}\n", hbase::command(operation).unwrap_or_else(|| "(not asked of HBase)".to_owned())));
+        text.push_str(&format!(
+            "  > {}\n",
+            hbase::command(operation).unwrap_or_else(|| "(not asked of HBase)".to_owned())
+        ));
     }
     text.push_str(&format!("  HBase:     {hbase:?}\n  Ferrobase: {ferrobase:?}\n"));
     text

@@ -135,9 +135,23 @@ impl Drop for Server {
     }
 }
 
+/// A number of `/proc/PID/status`, such as `Threads`, or `VmRSS` in KiB.
+pub fn status(pid: u32, name: &str) -> u64 {
+    status_if_alive(pid, name).expect("a living process")
+}
+
+fn status_if_alive(pid: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().trim_end_matches(" kB").parse().expect("a number"))
+}
+
 /// Peak resident memory of a process in MiB.
 pub fn peak_mib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
-    line.trim().strip_suffix(" kB").and_then(|kib| kib.trim().parse::<u64>().ok()).expect("kB") >> 10
+    peak_mib_if_alive(pid).expect("a living process")
+}
+
+/// The same; `None` for one that has ended.
+pub fn peak_mib_if_alive(pid: u32) -> Option<u64> {
+    Some(status_if_alive(pid, "VmHWM")? >> 10)
 }

@@ -1,12 +1,14 @@
 //! One HBase over a local folder, master and region server and ZooKeeper in one process, and its Thrift servers.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{free_port, write_site};
-use crate::process::Java;
+use crate::process::{Java, Jvm, java};
 
 const CLASS_PATH: &str = ".cache/hbase-classpath.txt";
+const CODECS: &str = "org.apache.hadoop.hbase.io.compress.aircompressor";
 const MASTER: &str = "org.apache.hadoop.hbase.master.HMaster";
 const MASTER_READY: &str = "Master has completed initialization";
 /// How long a start may take before the test fails.
@@ -26,6 +28,8 @@ pub enum ThriftApi {
 pub struct HBase {
     folder: PathBuf,
     master: Java,
+    /// For figures: its processes get a whole Java with this heap in MiB.
+    heap_mb: Option<u32>,
 }
 
 /// A running Thrift server of HBase; killed when dropped.
@@ -33,7 +37,14 @@ pub struct HBase {
 pub struct HBaseThrift {
     /// Where it listens.
     pub port: u16,
-    _server: Java,
+    server: Java,
+}
+
+impl HBaseThrift {
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
 }
 
 fn wait_for(java: &mut Java, what: &str, ready: impl Fn(&Java) -> bool) {
@@ -47,6 +58,15 @@ fn wait_for(java: &mut Java, what: &str, ready: impl Fn(&Java) -> bool) {
 impl HBase {
     /// Starts one in a folder, which must be new, and waits until it serves.
     pub fn start(folder: &Path) -> HBase {
+        HBase::start_with(folder, None)
+    }
+
+    /// The same for figures: each process has a heap of up to `heap_mb` MiB, and collector and compilers as Java chooses them.
+    pub fn start_for_figures(folder: &Path, heap_mb: u32) -> HBase {
+        HBase::start_with(folder, Some(heap_mb))
+    }
+
+    fn start_with(folder: &Path, heap_mb: Option<u32>) -> HBase {
         let conf = folder.join("conf");
         std::fs::create_dir_all(&conf).expect("a folder for the configuration");
         let log = "log4j.rootLogger=INFO,console\nlog4j.appender.console=org.apache.log4j.ConsoleAppender\n\
@@ -74,11 +94,16 @@ impl HBase {
             ("hbase.regionserver.ipc.address", "127.0.0.1".to_owned()),
             ("hbase.master.hostname", "localhost".to_owned()),
             ("hbase.unsafe.regionserver.hostname", "localhost".to_owned()),
+            // Pure Java: the default codecs need native libraries.
+            ("hbase.io.compress.snappy.codec", format!("{CODECS}.SnappyCodec")),
+            ("hbase.io.compress.lz4.codec", format!("{CODECS}.Lz4Codec")),
+            ("hbase.io.compress.zstd.codec", format!("{CODECS}.ZstdCodec")),
         ];
         let settings: Vec<_> = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         write_site(&conf.join("hbase-site.xml"), &settings);
-        let master = Java::start_with(CLASS_PATH, MASTER, 512, &conf, &folder.join("master.log"), &["start"]);
-        let mut hbase = HBase { folder: folder.to_owned(), master };
+        let jvm = heap_mb.map_or(Jvm::Small(512), Jvm::Whole);
+        let master = Java::spawn(java(CLASS_PATH, MASTER, jvm, &conf, &["start"]), &folder.join("master.log"));
+        let mut hbase = HBase { folder: folder.to_owned(), master, heap_mb };
         wait_for(&mut hbase.master, "HBase", |java| java.has_logged(MASTER_READY));
         hbase
     }
@@ -94,8 +119,25 @@ impl HBase {
         let text = port.to_string();
         let own = ["-b", "127.0.0.1", "-p", &text, "--infoport", "-1"];
         let arguments = [&own[..], flags, &["start"]].concat();
-        let mut server = Java::start_with(CLASS_PATH, main, 256, &self.folder.join("conf"), &log, &arguments);
+        let jvm = self.heap_mb.map_or(Jvm::Small(256), Jvm::Whole);
+        let mut server = Java::spawn(java(CLASS_PATH, main, jvm, &self.folder.join("conf"), &arguments), &log);
         wait_for(&mut server, "HBase's Thrift server", |_| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        HBaseThrift { port, _server: server }
+        HBaseThrift { port, server }
+    }
+
+    /// Process id of master and region server, which are one.
+    pub fn pid(&self) -> u32 {
+        self.master.pid()
+    }
+
+    /// A command that runs one of HBase's tools against it, with a heap of up to `heap_mb` MiB.
+    pub fn tool(&self, main: &str, heap_mb: u32, arguments: &[&str]) -> Command {
+        java(CLASS_PATH, main, Jvm::Whole(heap_mb), &self.folder.join("conf"), arguments)
+    }
+
+    /// Runs a client of it to its end: a main class of its jars, or a source file, which Java compiles. Panics unless it succeeds.
+    pub fn run(&self, main: &str, arguments: &[&str]) {
+        let log = self.folder.join("clients.log");
+        Java::spawn(java(CLASS_PATH, main, Jvm::Small(256), &self.folder.join("conf"), arguments), &log).end_well();
     }
 }

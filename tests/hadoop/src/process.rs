@@ -64,6 +64,36 @@ fn spawn(mut command: Command) -> Child {
     answered.recv().expect("the spawner answers").expect("java starts")
 }
 
+/// How much a Java process may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Jvm {
+    /// A heap of so many MiB, one collector thread and the first compiler alone: starts soon and leaves the machine to others.
+    Small(u32),
+    /// A heap of so many MiB; collector and compilers as the machine lets Java choose them.
+    Whole(u32),
+}
+
+/// A command that runs a main class with the configuration in `conf` and the jars of a list that `tests/setup` has resolved.
+pub(crate) fn java(list: &str, main: &str, jvm: Jvm, conf: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("java");
+    match jvm {
+        Jvm::Small(heap_mb) => {
+            command.arg(format!("-Xmx{heap_mb}m")).args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+        }
+        Jvm::Whole(heap_mb) => command.arg(format!("-Xmx{heap_mb}m")),
+    };
+    command
+        .arg("-Djava.net.preferIPv4Stack=true")
+        .args(OPENS)
+        .arg("-cp")
+        .arg(format!("{}:{}", conf.display(), class_path(list)))
+        .arg(main)
+        .args(arguments)
+        .env_remove("HADOOP_CONF_DIR")
+        .stdin(Stdio::null());
+    command
+}
+
 /// A Java process; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Java {
@@ -74,40 +104,29 @@ pub(crate) struct Java {
 impl Java {
     /// Starts a main class with the configuration in `conf`; it logs to `log`.
     pub(crate) fn start(main: &str, heap_mb: u32, conf: &Path, log: &Path, arguments: &[&str]) -> Java {
-        Java::start_with(CLASS_PATH, main, heap_mb, conf, log, arguments)
+        Java::spawn(java(CLASS_PATH, main, Jvm::Small(heap_mb), conf, arguments), log)
     }
 
-    /// The same with another list of jars.
-    pub(crate) fn start_with(
-        list: &str,
-        main: &str,
-        heap_mb: u32,
-        conf: &Path,
-        log: &Path,
-        arguments: &[&str],
-    ) -> Java {
+    /// Starts a command that logs to `log`.
+    pub(crate) fn spawn(mut command: Command, log: &Path) -> Java {
         let out = File::options().create(true).append(true).open(log).expect("a log file");
-        let mut command = Command::new("java");
-        command
-            .arg(format!("-Xmx{heap_mb}m"))
-            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true"])
-            .args(OPENS)
-            .arg("-cp")
-            .arg(format!("{}:{}", conf.display(), class_path(list)))
-            .arg(main)
-            .args(arguments)
-            .env_remove("HADOOP_CONF_DIR")
-            .stdin(Stdio::null())
-            .stdout(out.try_clone().expect("a second handle"))
-            .stderr(out);
+        command.stdout(out.try_clone().expect("a second handle")).stderr(out);
         Java { child: spawn(command), log: log.to_owned() }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Runs a main class to its end; panics unless it succeeds.
     pub(crate) fn run(main: &str, conf: &Path, log: &Path, arguments: &[&str]) {
-        let mut java = Java::start(main, 128, conf, log, arguments);
-        let status = java.child.wait().expect("a child can be waited for");
-        assert!(status.success(), "{main} {arguments:?}: {status}\n{}", java.log_end());
+        Java::start(main, 128, conf, log, arguments).end_well();
+    }
+
+    /// Waits for its end; panics unless it is a good one.
+    pub(crate) fn end_well(mut self) {
+        let status = self.child.wait().expect("a child can be waited for");
+        assert!(status.success(), "{status}; {}", self.log_end());
     }
 
     /// Whether it has ended by itself.

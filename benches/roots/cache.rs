@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ferrobase_benches::measure::{percentile, spread};
 use ferrobase_benches::{FAMILY, Numbers, put, row};
 use filesystem::Filesystem;
 use filesystem::cached::{CacheSettings, CachedFilesystem};
@@ -20,7 +21,7 @@ use storage::read::Limits;
 use storage::region::{Region, RegionContext, RegionSettings};
 use storage::wal::{Log, LogSettings};
 
-use crate::{bucket, percentile, root, spread};
+use crate::{bucket, root};
 
 /// Rows of 1 KB.
 const ROWS: usize = 100_000;

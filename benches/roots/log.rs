@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ferrobase_benches::measure::{load, percentile, spread};
 use ferrobase_benches::{WRITTEN_MS, log, row};
 use ferrobase_hadoop_fixture::{Hdfs, Layout};
 use filesystem::Filesystem;
@@ -18,7 +19,7 @@ use runtime::Runtime;
 use runtime::random::SystemRandom;
 use storage::wal::Log;
 
-use crate::{bucket, percentile, root, spread};
+use crate::{bucket, root};
 
 /// One slice of one side: many times what a write takes, so that its beginning and its end weigh little.
 fn slice_of(value: usize) -> Duration {
@@ -210,7 +211,7 @@ async fn lines(name: &str, fs: Arc<dyn Filesystem>, mut raw: Raw, rounds: usize)
     {
         line(name, &fs, &mut raw, Load { writers, value, flushed }, rounds).await;
     }
-    println!("| | | | load {} | | | | | | |", crate::load());
+    println!("| | | | load {} | | | | | | |", load());
 }
 
 /// Every root, or those that `ROOTS` names.

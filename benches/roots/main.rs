@@ -9,22 +9,14 @@ mod cache;
 mod log;
 mod requests;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
+use ferrobase_benches::measure::{beside, load};
 use ferrobase_s3_fixture::{KEY, Process};
 use filesystem::s3::{Credentials, S3Filesystem, S3Settings};
 use runtime::Runtime;
 
 const BUCKET: &str = "ferrobase";
-
-/// A program that was built beside this one.
-fn beside(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a program has a file");
-    let path = own.with_file_name(name);
-    assert!(path.exists(), "{} is missing: build it first", path.display());
-    path
-}
 
 /// The S3 server of the tests, as a process of its own.
 fn bucket(folder: &Path) -> Process {
@@ -37,25 +29,6 @@ async fn root(store: &Process, prefix: &str) -> S3Filesystem {
     let settings =
         S3Settings { endpoint, allow_http: true, ..S3Settings::new(BUCKET, prefix, "us-east-1", credentials) };
     S3Filesystem::open(settings, Runtime::system()).await.expect("root")
-}
-
-/// Median with the smallest and the largest.
-fn spread(values: &[f64], digits: usize) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (first, last) = (sorted[0], sorted[sorted.len() - 1]);
-    format!("{:.digits$} ({first:.digits$}–{last:.digits$})", sorted[sorted.len() / 2])
-}
-
-/// A percentile of what was measured, in milliseconds.
-fn percentile(times: &mut [Duration], part: f64) -> f64 {
-    times.sort_unstable();
-    let at = ((times.len() - 1) as f64 * part).round() as usize;
-    times[at].as_secs_f64() * 1000.0
-}
-
-fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg").unwrap_or_default().split_whitespace().take(1).collect()
 }
 
 fn main() {

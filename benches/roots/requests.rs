@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ferrobase_benches::measure::beside;
 use ferrobase_benches::{COLUMNS, FAMILY, put};
 use ferrobase_s3_fixture::{KEY, Process};
 use filesystem::Filesystem;
@@ -23,7 +24,7 @@ use storage::read::Limits;
 use storage::region::{Region, RegionContext, RegionSettings};
 use storage::wal::{Log, LogSettings};
 
-use crate::{BUCKET, beside, bucket, root};
+use crate::{BUCKET, bucket, root};
 
 /// Dollars a thousand requests: list price of S3 Standard in us-east-1. PUT, COPY, POST and LIST; GET and HEAD; DELETE is free.
 const WRITES_PRICE: f64 = 0.005;

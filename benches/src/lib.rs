@@ -1,4 +1,6 @@
-//! What the benches share: cells and rows that are always the same, and a region over any filesystem.
+//! What the benches share: cells and rows that are always the same, a region over any filesystem, and programs that are measured.
+
+pub mod measure;
 
 use std::sync::Arc;
 

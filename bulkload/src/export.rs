@@ -28,7 +28,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use client::{Admin, Table};
 use filesystem::Filesystem;
 use futures::{StreamExt, stream};
@@ -39,7 +38,7 @@ use serde::Serialize;
 
 use crate::error::{LoadError, Result};
 use crate::report::Progress;
-use ledger::Ledger;
+use ledger::{Ledger, Source};
 use part::{Done, Files, Sink};
 use request::{Range, Request};
 
@@ -89,6 +88,8 @@ pub struct Export {
     pub table: Table,
     /// For its regions.
     pub admin: Admin,
+    /// The cluster that it is of.
+    pub cluster_id: String,
     /// Its families.
     pub descriptor: TableDescriptor,
     /// What is asked for.
@@ -120,15 +121,16 @@ impl Export {
     /// Usage: the folder holds something else, or the request cannot be; nothing was touched. The cluster or the storage fails.
     pub async fn begin(self) -> Result<Begun> {
         self.request.check(&self.descriptor).map_err(LoadError::Usage)?;
-        let starts = self.starts().await?;
-        let ledger = Ledger::open(&self.fs, &self.folder, &self.request, starts, &self.runtime).await?;
+        let source = self.source().await?;
+        let ledger = Ledger::open(&self.fs, &self.folder, &self.request, source, &self.runtime).await?;
         Ok(Begun { export: self, ledger })
     }
 
-    /// First rows of the table's regions, sorted.
-    async fn starts(&self) -> Result<Vec<Bytes>> {
+    async fn source(&self) -> Result<Source> {
         let regions = self.admin.regions(self.table.name()).await?;
-        Ok(regions.into_iter().map(|region| region.info.start_key).collect())
+        let made_ms = regions.iter().map(|region| region.info.region_id).min().unwrap_or_default();
+        let source = format!("cluster {}, oldest region {made_ms}", self.cluster_id);
+        Ok(Source { source, starts: regions.into_iter().map(|region| region.info.start_key).collect() })
     }
 }
 

@@ -18,15 +18,17 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use model::{Cell, CellType};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::schema::types::TypePtr;
 
 use crate::columns::{self, Columns, cell_from, check_time, number, ttl_tag};
 use crate::error::{LoadError, Result};
@@ -171,10 +173,16 @@ fn guarded<T>(file: &str, offset: u64, decode: impl FnOnce() -> parquet::errors:
     Err(damaged(file, (why, offset)))
 }
 
-/// The file's columns as they are read: text and bytes without copies.
+/// The file's columns as they are read: text and bytes without copies, and old times (INT96) in microseconds, which hold all that Spark and Hive
+/// write; in nanoseconds, which the decoder would take, the year 9999 becomes another one without a word.
 fn schema_of(metadata: &ArrowReaderMetadata) -> SchemaRef {
     let schema = metadata.schema();
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
+    let roots = metadata.parquet_schema().root_schema().get_fields();
+    let is_int96 = |root: &TypePtr| root.is_primitive() && root.get_physical_type() == PhysicalType::INT96;
+    let fields = schema.fields().iter().zip(roots).map(|(field, root)| match field.data_type() {
+        DataType::Timestamp(..) if is_int96(root) => {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Timestamp(TimeUnit::Microsecond, None)))
+        }
         DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         DataType::Binary => Arc::new(field.as_ref().clone().with_data_type(DataType::BinaryView)),
         _ => field.clone(),

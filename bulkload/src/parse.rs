@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::columns::Columns;
 use crate::error::{LoadError, Result};
+use crate::export::partition::NULL;
 use crate::json_lines;
 use crate::parquet_file::{self, ParquetFile, RandomRead};
 use crate::records::{self, Next, Records, unpacked};
@@ -54,9 +55,6 @@ impl std::fmt::Debug for Input {
     }
 }
 
-/// Hive's name of a folder for null.
-const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
-
 /// The column that a folder's name `key=value` tells, as Hive and Spark write them; nothing for other names.
 ///
 /// # Errors
@@ -67,7 +65,7 @@ pub fn partition(folder: &str) -> std::result::Result<Option<(String, Option<Str
         let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
         decoded.map(|text| text.into_owned()).map_err(|_| format!("the folder `{folder}` is not UTF-8"))
     };
-    let value = if value == NULL_FOLDER { None } else { Some(text(value)?) };
+    let value = if value == NULL { None } else { Some(text(value)?) };
     Ok(Some((text(key)?, value)))
 }
 
@@ -254,7 +252,7 @@ impl Parser {
             let taken = match records.advance().map_err(unread(name))? {
                 Next::End => return Ok(true),
                 // The header of an export.
-                Next::Record if std::mem::take(&mut is_first) && self.is_header(&records) => continue,
+                Next::Record if std::mem::take(&mut is_first) && self.is_header(name, &records)? => continue,
                 Next::TooLong => Err("the record is too long".to_owned()),
                 Next::Unclosed => Err("a quote is opened here and not closed before the end of the file".to_owned()),
                 Next::Record => self.take(&records),
@@ -267,8 +265,20 @@ impl Parser {
         }
     }
 
-    fn is_header(&self, records: &Records) -> bool {
-        self.reading.columns.as_ref().is_some_and(|columns| columns.is_header(records.fields()))
+    /// Whether the first record is the header of an export.
+    fn is_header(&self, name: &str, records: &Records) -> Result<bool> {
+        let Some(columns) = &self.reading.columns else { return Ok(false) };
+        if columns.is_header(records.fields()) {
+            return Ok(true);
+        }
+        match records.fields().next() {
+            Some(b"HBASE_ROW_KEY") => {
+                let names = String::from_utf8_lossy(records.raw()).into_owned();
+                let why = format!("{name}: its first line says that its columns are {names}: say so with --columns");
+                Err(LoadError::Usage(why))
+            }
+            _ => Ok(false),
+        }
     }
 
     fn take(&mut self, records: &Records) -> std::result::Result<(), String> {

@@ -42,6 +42,8 @@ const READ_BYTES: usize = 256 << 10;
 const ZSTD_WINDOW_LOG: u32 = 27;
 /// More bytes than a byte of Snappy, of LZ4 can become.
 const SNAPPY_RATIO_MAX: usize = 64;
+/// Largest chunk when it is unpacked; Hadoop's writers make chunks of 256 KiB.
+const CHUNK_BYTES_MAX: usize = 64 << 20;
 const LZ4_RATIO_MAX: usize = 256;
 
 /// What is wrong with a file, and where.
@@ -111,12 +113,12 @@ impl Framed {
         let packed = self.packed.split_to(len);
         let chunk = if self.codec == Codec::Snappy {
             let size = snap::raw::decompress_len(&packed).map_err(|error| error.to_string())?;
-            if size > self.group || size > len.saturating_mul(SNAPPY_RATIO_MAX) {
+            if size > self.group.min(CHUNK_BYTES_MAX) || size > len.saturating_mul(SNAPPY_RATIO_MAX) {
                 return Err("a chunk is larger than it can be".to_owned());
             }
             snap::raw::Decoder::new().decompress_vec(&packed).map_err(|error| error.to_string())?
         } else {
-            let most = self.group.min(len.saturating_mul(LZ4_RATIO_MAX));
+            let most = self.group.min(CHUNK_BYTES_MAX).min(len.saturating_mul(LZ4_RATIO_MAX));
             lz4_flex::block::decompress(&packed, most).map_err(|error| error.to_string())?
         };
         if chunk.is_empty() || chunk.len() > self.group {

@@ -215,8 +215,17 @@ impl FamilyWriter {
 
     async fn end_file(&mut self) -> Result<()> {
         let Some(Open { mut writer, mut blob, path, first_row, last_row }) = self.open.take() else { return Ok(()) };
-        let finished = writer.finish(&FileMeta::default())?;
-        blob.write(writer.take()).await?;
+        let ended = match writer.finish(&FileMeta::default()) {
+            Ok(finished) => blob.write(writer.take()).await.map(|()| finished).map_err(LoadError::from),
+            Err(error) => Err(error.into()),
+        };
+        let finished = match ended {
+            Ok(finished) => finished,
+            Err(error) => {
+                blob.abort().await;
+                return Err(error);
+            }
+        };
         blob.finish().await?;
         self.made.push(StoreFile {
             fs: self.fs.clone(),

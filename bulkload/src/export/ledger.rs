@@ -2,9 +2,10 @@
 //! of the run at work, `_SUCCESS` at the end.
 //!
 //! Always true
-//! - The plan is the first file of the folder and `_SUCCESS` the last one; then the others go.
+//! - The name of a run is the first file of the folder, then the plan; `_SUCCESS` is the last one, and then these go.
 //! - A later run takes the folder from an earlier one by removing its name; the earlier one notes no range and no success behind that.
-//! - What a run finds and no range's note names is removed, if it has a name that exports give; anything else ends the run before it begins.
+//! - What a run finds and no range's note names is removed, at its beginning and before `_SUCCESS`, if it has a name that exports give; anything else
+//!   ends the run before it begins.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,9 +34,19 @@ const NOTE_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 struct Plan {
     version: u32,
+    /// The table that is meant, and no other of its name.
+    source: String,
     request: Value,
     /// First rows of the regions, as base64.
     starts: Vec<String>,
+}
+
+/// The table as it is now.
+pub(super) struct Source {
+    /// Tells it from others of its name: of other clusters, or made later.
+    pub source: String,
+    /// First rows of its regions.
+    pub starts: Vec<Bytes>,
 }
 
 /// The ledger of a folder.
@@ -64,7 +75,7 @@ impl Ledger {
         fs: &Arc<dyn Filesystem>,
         folder: &str,
         request: &Request,
-        starts: Vec<Bytes>,
+        Source { source, starts }: Source,
         runtime: &Runtime,
     ) -> Result<Ledger> {
         let run = format!("{RUN}{:032x}", runtime.random.next_u128());
@@ -79,8 +90,8 @@ impl Ledger {
             return Err(LoadError::Usage(why));
         }
         if found.iter().any(|entry| entry.path == PLAN) {
-            ledger.go_on(request).await?;
-        } else if let Some(entry) = found.first() {
+            ledger.go_on(request, &source).await?;
+        } else if let Some(entry) = found.iter().find(|entry| !entry.path.starts_with(RUN)) {
             let why = format!(
                 "DEST: {folder} is not empty, it holds `{}`, and no export that could go on; name another folder",
                 entry.path
@@ -88,11 +99,13 @@ impl Ledger {
             return Err(LoadError::Usage(why));
         } else {
             let starts = ledger.starts.iter().map(|row| STANDARD.encode(row)).collect();
-            let plan = Plan { version: VERSION, request: request.told(), starts };
+            let plan = Plan { version: VERSION, source, request: request.told(), starts };
+            // Whoever finds the plan takes the folder by removing this.
+            ledger.put(&ledger.run, b"{}".to_vec()).await?;
             if !ledger.put(PLAN, json(&plan)).await? {
+                ledger.remove(&ledger.run).await?;
                 return Err(LoadError::Usage(format!("DEST: another export has just begun in {folder}")));
             }
-            ledger.put(&ledger.run, b"{}".to_vec()).await?;
         }
         Ok(ledger)
     }
@@ -139,6 +152,15 @@ impl Ledger {
             }
         }
         self.check_run().await?;
+        // Of a run that lost the folder and wrote on for a while.
+        let named: HashSet<&str> = done.values().flat_map(|done| &done.files).map(|file| file.path.as_str()).collect();
+        let unnamed = |entry: &&Entry| {
+            let path = entry.path.as_str();
+            is_ours(path) && !path.starts_with("_export.") && !named.contains(path)
+        };
+        for entry in found.iter().filter(unnamed) {
+            self.remove(&entry.path).await?;
+        }
         self.put(SUCCESS, json(summary)).await?;
         for entry in found.iter().filter(|entry| entry.path.starts_with("_export.")) {
             if let Err(error) = self.remove(&entry.path).await {
@@ -149,13 +171,20 @@ impl Ledger {
     }
 
     /// Takes the folder from an earlier run of the same export.
-    async fn go_on(&mut self, request: &Request) -> Result<()> {
+    async fn go_on(&mut self, request: &Request, source: &str) -> Result<()> {
         let folder = &self.folder;
         let plan: Plan = self.read(PLAN).await?;
         if plan.version != VERSION || plan.request != request.told() {
             let why = format!(
                 "DEST: {folder} holds another export that was not finished: the same flags go on with it ({}); remove the folder to begin anew",
                 plan.request
+            );
+            return Err(LoadError::Usage(why));
+        }
+        if plan.source != source {
+            let why = format!(
+                "DEST: {folder} holds an unfinished export of another table of this name ({}), this is {source}; remove the folder to begin anew",
+                plan.source
             );
             return Err(LoadError::Usage(why));
         }
@@ -259,8 +288,18 @@ mod tests {
     }
 
     async fn open(fs: &Arc<dyn Filesystem>, start_row: &'static str, starts: &[&'static str]) -> Result<Ledger> {
+        open_of("one", fs, start_row, starts).await
+    }
+
+    async fn open_of(
+        source: &str,
+        fs: &Arc<dyn Filesystem>,
+        start_row: &'static str,
+        starts: &[&'static str],
+    ) -> Result<Ledger> {
         let starts = starts.iter().map(|row| Bytes::from(*row)).collect();
-        Ledger::open(fs, "out", &request(start_row), starts, &Runtime::system()).await
+        let source = Source { source: source.to_owned(), starts };
+        Ledger::open(fs, "out", &request(start_row), source, &Runtime::system()).await
     }
 
     async fn file(fs: &Arc<dyn Filesystem>, name: &str) -> Made {
@@ -293,6 +332,9 @@ mod tests {
 
         let other = Done { rows: 1, cells: 1, files: vec![file(&fs, "f%3Aday=1/part-00001.jsonl").await] };
         second.note(1, &other).await.expect("noted");
+        // The first run was about to give this its name when it lost the folder.
+        file(&fs, "part-00001.jsonl").await;
+        file(&fs, "f/0123456789abcdef0123456789abcdef").await;
         let mut all = HashMap::from([(0, done), (1, other)]);
         second.close(&all, &"a summary").await.expect("ended");
         assert_eq!(names(&fs).await, [SUCCESS, "f%3Aday=1/part-00001.jsonl", "part-00000.jsonl"]);
@@ -332,6 +374,22 @@ mod tests {
         let before = names(&fs).await;
         let error = open(&fs, "b", &[""]).await.err().expect("refused").to_string();
         assert!(error.contains("another export") && error.contains("start_row"), "{error}");
+        let error = open_of("two", &fs, "", &[""]).await.err().expect("refused").to_string();
+        assert!(error.contains("another table of this name (one), this is two"), "{error}");
         assert_eq!(names(&fs).await, before);
+    }
+
+    #[tokio::test]
+    async fn of_two_that_begin_at_once_one_has_the_folder() {
+        let fs: Arc<dyn Filesystem> = Arc::new(MemoryFilesystem::new());
+        // One that stopped before its plan.
+        file(&fs, &format!("{RUN}{:032x}", 7)).await;
+        let first = open(&fs, "", &[""]).await.expect("as an empty folder");
+        let second = open(&fs, "", &[""]).await.expect("goes on");
+        let done = Done { rows: 0, cells: 0, files: Vec::new() };
+        assert!(first.note(0, &done).await.is_err(), "it was passed over");
+        second.note(0, &done).await.expect("noted");
+        second.close(&HashMap::from([(0, done)]), &"a summary").await.expect("ended");
+        assert_eq!(names(&fs).await, [SUCCESS]);
     }
 }

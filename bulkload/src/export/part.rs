@@ -27,8 +27,10 @@ use crate::store_file::FamilyWriter;
 const WRITE_BYTES: usize = 1 << 20;
 /// Bytes after which a range goes on in another file: stores bound the length of an object.
 const FILE_BYTES_MAX: u64 = 32 << 30;
-/// What a file that is open may take besides what it tells, in bytes: packers, a part of an upload.
+/// What a file that is open may take besides what it tells, in bytes: packers, what storage has not taken yet.
 const OPEN_FILE_BYTES: usize = 8 << 20;
+/// The same on S3, where an upload has several parts on their way.
+const OPEN_UPLOAD_BYTES: usize = 48 << 20;
 /// Most files open for one range.
 const OPEN_FILES_MAX: usize = 100;
 /// Most folders of one range.
@@ -171,11 +173,12 @@ pub(super) struct Parts {
 
 impl Parts {
     fn new(files: &Arc<Files>, range: usize, memory_bytes: usize) -> Parts {
+        let open_bytes = if files.fs.appends() { OPEN_FILE_BYTES } else { OPEN_UPLOAD_BYTES };
         Parts {
             to: files.clone(),
             range,
             held_bytes_max: (memory_bytes / HELD_PART).min(GROUP_BYTES_MAX),
-            open_files_max: (memory_bytes / OPEN_FILE_BYTES).clamp(1, OPEN_FILES_MAX),
+            open_files_max: (memory_bytes / open_bytes).clamp(1, OPEN_FILES_MAX),
             open: HashMap::new(),
             begun: HashMap::new(),
             made: Vec::new(),

@@ -155,6 +155,20 @@ impl Request {
             return Err("--partition: store files lie by family".to_owned());
         }
         let partition = self.partition.as_ref().and_then(Partition::column);
+        if partition.is_some() && (self.raw || self.time_range != TimeRange::ALL) {
+            let why =
+                "the newest value of a column decides where a row goes, and these may leave it out or show it deleted";
+            return Err(format!("--partition: not by a column with --raw, --start-time or --end-time: {why}"));
+        }
+        let odd = |family: &&Bytes| ["b.", "h.", "tmp."].iter().any(|start| family.starts_with(start.as_bytes()));
+        if self.output == Output::StoreFiles
+            && let Some(family) = table.families.keys().find(odd)
+        {
+            let family = family.escape_ascii();
+            return Err(format!(
+                "--output hfile: no folder can be called `{family}`, as this family is; use another format"
+            ));
+        }
         let named = self.columns.iter().map(|wanted| &wanted.family);
         if let Some(family) =
             named.chain(partition.map(|(family, _)| family)).find(|family| !table.families.contains_key(*family))
@@ -322,6 +336,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         let table = TableDescriptor::new("t".parse().expect("a name")).with_family(FamilyDescriptor::new("f"));
         let base = |output| Request { columns: wanted(&["f:a"]), ..request(output) };
+        let by_day = |output| Request { partition: Some("f:a".parse().expect("good")), ..request(output) };
         assert!(base(Output::Csv).check(&table).is_ok() && request(Output::Parquet).check(&table).is_ok());
         let all = ALL_VERSIONS;
         for (request, why) in [
@@ -329,6 +344,11 @@ mod tests {
             (Request { time_range: TimeRange { from: 5, to: 5 }, ..base(Output::Csv) }, "--start-time"),
             (Request { codec: Some(Codec::Lz4), ..base(Output::JsonLines) }, "gzip or zstd"),
             (Request { partition: Some("f:a".parse().expect("good")), ..base(Output::StoreFiles) }, "by family"),
+            (Request { raw: true, columns: Vec::new(), ..by_day(Output::JsonLines) }, "not by a column with --raw"),
+            (
+                Request { time_range: TimeRange { from: 5, to: 6 }, ..by_day(Output::Parquet) },
+                "not by a column with --raw",
+            ),
             (Request { columns: wanted(&["x"]), ..base(Output::JsonLines) }, "no family `x`"),
             (Request { partition: Some("x:a".parse().expect("good")), ..base(Output::JsonLines) }, "no family `x`"),
             (Request { raw: true, ..base(Output::JsonLines) }, "name families only"),

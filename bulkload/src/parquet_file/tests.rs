@@ -406,3 +406,13 @@ fn times_with_a_zone_are_those_of_greenwich() {
     assert_eq!(text.value(0, &mut Vec::new()).expect("good"), Some(&b"2023-11-14T22:13:20Z"[..]));
     assert_eq!(prepared.as_primitive::<TimestampMicrosecondType>().value(0), 1_700_000_000_000_000);
 }
+
+/// By pyarrow with `use_deprecated_int96_timestamps`, as Spark and Hive write times.
+#[test]
+fn old_times_keep_their_years() {
+    let file = include_bytes!("../../golden/int96.parquet").to_vec();
+    let (cells, bad) = read(file, Some("HBASE_ROW_KEY,f:at"), &[], SETTINGS).expect("read");
+    let values: Vec<_> = cells.iter().map(|cell| cell.value().escape_ascii().to_string()).collect();
+    assert_eq!(values, ["2026-11-22T01:02:03.000004", "9999-12-31T00:00:00", "1583-01-01T00:00:00"]);
+    assert!(bad.is_empty());
+}

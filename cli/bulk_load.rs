@@ -278,7 +278,11 @@ impl Bulkload {
             let why = format!("{first} and {other} are of different kinds: load them apart, or say --input");
             return Err(Failure::usage(why));
         }
-        kind.ok_or_else(|| Failure::usage(format!("{first}: its name does not tell what it is; say --input")))
+        kind.ok_or_else(|| {
+            let there = Path::new(first.strip_prefix("file://").unwrap_or(first)).exists();
+            let why = if there { "its name does not tell what it is; say --input" } else { "there is no such file" };
+            Failure::usage(format!("{first}: {why}"))
+        })
     }
 
     /// Refuses flags that mean nothing for the input.
@@ -639,7 +643,7 @@ fn find_below(
     }
     for below in folders {
         let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let column = if kind == Kind::Parquet { parse::partition(name).map_err(|why| wrong(&why))? } else { None };
+        let column = if kind == Kind::Parquet { parse::partition(name) } else { None };
         let all: Vec<_> = partitions.iter().cloned().chain(column).collect();
         find_below(&below, kind, &all, inputs, skipped)?;
     }

@@ -48,6 +48,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a command that a signal may stop. A thread that reads an input which says nothing is not waited for.
+fn stoppable(runtime: tokio::runtime::Runtime, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let done = runtime.block_on(process::until_stopped(work));
+    runtime.shutdown_background();
+    done
+}
+
 fn run(given: Vec<OsString>) -> Result<(), Failure> {
     let arguments = match command::parse(given) {
         Ok(arguments) => arguments,
@@ -73,9 +80,9 @@ fn run(given: Vec<OsString>) -> Result<(), Failure> {
         Command::Standalone(flags) => runtime.block_on(standalone::run(flags, &arguments.global)),
         Command::Thrift(flags) => runtime.block_on(thrift::run(flags, &arguments.global)),
         Command::Shell(flags) => shell::run(flags, &arguments.global, &runtime),
-        Command::Bulkload(flags) => runtime.block_on(bulk_load::run(flags, &arguments.global)),
-        Command::Completebulkload(flags) => runtime.block_on(bulk_load::complete(flags, &arguments.global)),
-        Command::Export(flags) => runtime.block_on(export::run(flags, &arguments.global)),
+        Command::Bulkload(flags) => stoppable(runtime, bulk_load::run(flags, &arguments.global)),
+        Command::Completebulkload(flags) => stoppable(runtime, bulk_load::complete(flags, &arguments.global)),
+        Command::Export(flags) => stoppable(runtime, export::run(flags, &arguments.global)),
         Command::Version => inspect::version(format),
         Command::Bench { what } => runtime.block_on(bench::run(what, format)),
         Command::Fsck(flags) => runtime.block_on(fsck::run(flags, format)),

@@ -32,6 +32,20 @@ pub fn raise_file_handles() -> u64 {
     }
 }
 
+/// Does some work until SIGINT or SIGTERM comes, which lets go of it where it stands.
+///
+/// # Errors
+/// Those of the work; 130 or 143 if it was stopped.
+pub async fn until_stopped(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let code = tokio::select! {
+        done = work => return done,
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    Err(Failure { code, message: "stopped by a signal".to_owned() })
+}
+
 /// SIGTERM and SIGINT; SIGHUP has nothing to reload and does not end the process.
 pub struct Signals {
     terminate: Signal,

@@ -26,7 +26,7 @@ const BATCHES_MAX: usize = 4;
 /// Reads inputs and sorts their cells.
 ///
 /// # Errors
-/// An input cannot be read, too many records are bad, a family does not exist, or scratch storage fails.
+/// An input cannot be read, too many records are bad, or scratch storage fails.
 pub async fn read(
     inputs: Vec<Input>,
     reading: Reading,
@@ -37,14 +37,12 @@ pub async fn read(
 ) -> Result<(Sorted, ReadCounts)> {
     progress.phase("read", inputs.iter().map(|input| input.bytes).sum());
     let (batches, mut receiver) = mpsc::channel::<Vec<Cell>>(BATCHES_MAX);
+    let families = table.families.keys().cloned().collect();
     let parsing = runtime::task::spawn(
         "parse",
-        runtime::task::blocking(move || parse::run(inputs, reading, rejects, progress, batches)),
+        runtime::task::blocking(move || parse::run(inputs, reading, families, rejects, progress, batches)),
     );
     while let Some(batch) = receiver.recv().await {
-        if let Some(cell) = batch.iter().find(|cell| !table.families.contains_key(cell.family())) {
-            return Err(no_family(table, cell.family()));
-        }
         sorter.add(batch).await?;
     }
     let done = parsing.await.map_err(|error| LoadError::Usage(error.to_string()))??;

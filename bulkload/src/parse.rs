@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use model::Cell;
 use tokio::sync::mpsc;
 
@@ -55,18 +56,13 @@ impl std::fmt::Debug for Input {
     }
 }
 
-/// The column that a folder's name `key=value` tells, as Hive and Spark write them; nothing for other names.
-///
-/// # Errors
-/// The name is not UTF-8 when its escapes are undone.
-pub fn partition(folder: &str) -> std::result::Result<Option<(String, Option<String>)>, String> {
-    let Some((key, value)) = folder.split_once('=') else { return Ok(None) };
-    let text = |part: &str| {
-        let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
-        decoded.map(|text| text.into_owned()).map_err(|_| format!("the folder `{folder}` is not UTF-8"))
-    };
+/// The column that a folder's name `key=value` tells, as Hive and Spark write them; nothing for other names, and for those that are not UTF-8
+/// when their escapes are undone.
+pub fn partition(folder: &str) -> Option<(String, Option<String>)> {
+    let (key, value) = folder.split_once('=')?;
+    let text = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8().ok().map(|text| text.into_owned());
     let value = if value == NULL { None } else { Some(text(value)?) };
-    Ok(Some((text(key)?, value)))
+    Some((text(key)?, value))
 }
 
 /// How the files are written.
@@ -198,13 +194,18 @@ fn unwritten(error: std::io::Error) -> LoadError {
 pub fn run(
     inputs: Vec<Input>,
     reading: Reading,
+    families: Vec<Bytes>,
     rejects: Option<Box<dyn Write + Send>>,
     progress: Arc<dyn Progress>,
     batches: mpsc::Sender<Vec<Cell>>,
 ) -> Result<ReadCounts> {
     let (batch, done, rejects_max) = (Vec::new(), ReadCounts::default(), reading.rejects_max);
-    let mut parser =
-        Parser { reading, progress, sink: Sink { rejects, rejects_max, batches, batch, batch_bytes: 0, done } };
+    let mut parser = Parser {
+        reading,
+        families,
+        progress,
+        sink: Sink { rejects, rejects_max, batches, batch, batch_bytes: 0, done },
+    };
     for input in inputs {
         let Input { name, partitions, open, .. } = input;
         let goes_on = match parser.reading.format {
@@ -226,6 +227,8 @@ pub fn run(
 
 struct Parser {
     reading: Reading,
+    /// Of the table; cells of others make a record bad.
+    families: Vec<Bytes>,
     progress: Arc<dyn Progress>,
     sink: Sink,
 }
@@ -235,6 +238,16 @@ fn unread(name: &str) -> impl Fn(std::io::Error) -> LoadError {
 }
 
 impl Parser {
+    /// Looks at what a record has added from `from` on; cells of a bad one go.
+    fn known(&mut self, from: usize, taken: std::result::Result<(), String>) -> std::result::Result<(), String> {
+        taken?;
+        let unknown = |cell: &&Cell| !self.families.iter().any(|family| family == cell.family());
+        let Some(cell) = self.sink.batch[from..].iter().find(unknown) else { return Ok(()) };
+        let why = format!("the table has no family `{}`", cell.family().escape_ascii());
+        self.sink.batch.truncate(from);
+        Err(why)
+    }
+
     fn stream(&self, name: &str, open: Open) -> Result<Box<dyn Read + Send>> {
         let file: Box<dyn Read + Send> = match open {
             Open::Stream(open) => open().map_err(unread(name))?,
@@ -257,6 +270,7 @@ impl Parser {
                 Next::Unclosed => Err("a quote is opened here and not closed before the end of the file".to_owned()),
                 Next::Record => self.take(&records),
             };
+            let taken = self.known(from, taken);
             let text = Some(records.raw());
             let bad = |why| Bad { why, file: name, unit: "line", at: records.line(), text, row: &[] };
             if !self.sink.settle(from, taken.err().map(bad))? {
@@ -299,6 +313,7 @@ impl Parser {
         while file.advance().map_err(damaged)? {
             let from = self.sink.batch.len();
             let taken = file.cells(&mut self.sink.batch);
+            let taken = self.known(from, taken);
             let bad = |why| Bad { why, file: name, unit: "offset", at: file.offset(), text: None, row: file.row() };
             if !self.sink.settle(from, taken.err().map(bad))? {
                 return Ok(false);
@@ -328,6 +343,7 @@ impl Parser {
             for place in 0..batch.len() {
                 let from = self.sink.batch.len();
                 let taken = rows.cells(place, at, &mut self.sink.batch);
+                let taken = self.known(from, taken);
                 let number = batch.number(place);
                 let bad = |why| Bad { why, file: name, unit: "record", at: number, text: None, row: rows.row() };
                 if !self.sink.settle(from, taken.err().map(bad))? {

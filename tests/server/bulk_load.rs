@@ -300,6 +300,10 @@ async fn what_cannot_be_loaded_is_named_and_nothing_is_touched() {
         assert!(matches!(code, Some(1 | 2)) && error.contains(why), "{code:?} {error}");
         std::fs::remove_dir_all(tool.at("bad")).expect("removed");
     }
+    let line = |row: &str, column: &str| format!(r#"{{"row":"{row}","cells":[{{"column":"{column}","value":"v"}}]}}"#);
+    write(&tool.at("in.jsonl"), [line("a", "f:q"), line("b", "x:q")].into_iter());
+    refused(&["bulkload", "t", "in.jsonl"], 1, "no family `x`. file=`in.jsonl`, line=`2`; nothing was loaded");
+    refused(&["bulkload", "t", "nosuch"], 2, "there is no such file");
     assert!(cells(&table).await.is_empty());
     let (code, summary, error) = tool.run(&with(&["--reject", "rejects"]));
     assert_eq!((code, summary["rejected"].as_u64(), summary["cells"].as_u64()), (Some(3), Some(2), Some(2)), "{error}");
@@ -309,6 +313,31 @@ async fn what_cannot_be_loaded_is_named_and_nothing_is_touched() {
     let nobody = with(&[]);
     let (code, _, error) = tool.run(&nobody);
     assert_eq!(code, Some(4), "{error}");
+}
+
+/// While it waits for an input that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_load_and_nothing_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let tool = Tool { folder, connect: format!("127.0.0.1:{}", server.port) };
+    create(&open(&server).await, "t", &[]).await;
+    let made = std::process::Command::new("mkfifo").arg(tool.at("in.jsonl")).status().expect("mkfifo runs");
+    assert!(made.success());
+    std::fs::create_dir(tool.at("scratch")).expect("made");
+    let mut command = tool.command(&["bulkload", "t", "in.jsonl"]);
+    let mut running = command.env("TMPDIR", tool.at("scratch")).stderr(Stdio::piped()).spawn().expect("starts");
+    let scratch = || std::fs::read_dir(tool.at("scratch")).expect("listed").count();
+    let begun = Instant::now();
+    while scratch() == 0 {
+        assert!(running.try_wait().expect("asked").is_none() && begun.elapsed().as_secs() < 60, "it waits");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // SAFETY: kill(2) touches no memory; the tool has not been waited for, so the id is still its.
+    assert_eq!(unsafe { libc::kill(running.id() as libc::pid_t, libc::SIGTERM) }, 0);
+    let output = running.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(143), "{:?}", said(&output));
+    assert_eq!(scratch(), 0);
 }
 
 /// The store copies what is adopted, and the source goes.

@@ -580,6 +580,29 @@ async fn what_cannot_be_exported_is_told_and_nothing_is_touched() {
     assert!(code == Some(4) && !tool.at("out").exists(), "{code:?} {error}");
 }
 
+/// Instead of a file for every row.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_values_side_by_side_than_files_can_be_open_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let tool = Tool { folder, connect: format!("127.0.0.1:{}", server.port) };
+    let table = create(&open(&server).await, "t", &[]).await;
+    let rows = (0..1000).map(|row| {
+        let (row, day) = (format!("row{row:04}"), format!("{}", row % 20));
+        let mut put = Mutation::new(MutationKind::Put, row.clone());
+        put.cells.push(Cell::put(row.as_bytes(), b"f", b"day", 5, day.as_bytes()).expect("a cell"));
+        put
+    });
+    table.mutate_all(rows.collect()).await.into_iter().for_each(|done| drop(done.expect("put")));
+    let arguments = ["export", "t", "out", "--partition", "f:day", "--memory", "16M"];
+    let (code, summary, error) = tool.run(&arguments);
+    assert!(error.contains("4 files can be open at a time: give more --memory"), "{error}");
+    assert_eq!((code, summary), (Some(1), Value::Null));
+    assert!(files(&tool.at("out")).len() < 300, "{:?}", files(&tool.at("out")));
+    let summary = tool.good(&["export", "t", "other", "--partition", "f:day"]);
+    assert_eq!((summary["files"].as_u64(), summary["rows"].as_u64()), (Some(20), Some(1000)));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_export_to_a_bucket_is_whole_and_is_loaded_from_there() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -28,11 +28,13 @@ const WRITE_BYTES: usize = 1 << 20;
 /// Bytes after which a range goes on in another file: stores bound the length of an object.
 const FILE_BYTES_MAX: u64 = 32 << 30;
 /// What a file that is open may take besides what it tells, in bytes: packers, what storage has not taken yet.
-const OPEN_FILE_BYTES: usize = 8 << 20;
+const OPEN_FILE_BYTES: usize = 4 << 20;
 /// The same on S3, where an upload has several parts on their way.
 const OPEN_UPLOAD_BYTES: usize = 48 << 20;
 /// Most files open for one range.
-const OPEN_FILES_MAX: usize = 100;
+const OPEN_FILES_MAX: usize = 500;
+/// Most files of a folder that were ended to make room for others, on average, before the export is given up: it would go on so.
+const PARTS_OF_FOLDER_MAX: usize = 8;
 /// Most folders of one range.
 const FOLDERS_MAX: usize = 1000;
 /// Largest row group, in bytes.
@@ -155,7 +157,11 @@ pub(super) struct Parts {
     to: Arc<Files>,
     range: usize,
     held_bytes_max: usize,
+    /// What an open file counts for.
+    open_bytes: usize,
     open_files_max: usize,
+    /// Files begun in all folders.
+    n_begun: usize,
     open: HashMap<String, Open>,
     /// Files begun, by folder.
     begun: HashMap<String, usize>,
@@ -178,7 +184,9 @@ impl Parts {
             to: files.clone(),
             range,
             held_bytes_max: (memory_bytes / HELD_PART).min(GROUP_BYTES_MAX),
+            open_bytes,
             open_files_max: (memory_bytes / open_bytes).clamp(1, OPEN_FILES_MAX),
+            n_begun: 0,
             open: HashMap::new(),
             begun: HashMap::new(),
             made: Vec::new(),
@@ -309,6 +317,16 @@ impl Parts {
         if self.begun.len() > FOLDERS_MAX {
             let why = format!(
                 "--partition: more than {FOLDERS_MAX} different values in one region: choose a column with fewer, or a shorter prefix"
+            );
+            return Err(LoadError::Usage(why));
+        }
+        self.n_begun += 1;
+        if self.n_begun > PARTS_OF_FOLDER_MAX * self.begun.len().max(self.open_files_max) {
+            let (folders, open) = (self.begun.len(), self.open_files_max);
+            let why = format!(
+                "--partition: rows of {folders} and more values follow each other in a region, and {open} files can be open at a time: give more \
+                 --memory ({} MiB for a file of each region read at the same time, {OPEN_FILES_MAX} files at most), or choose a column with fewer values",
+                self.open_bytes >> 20
             );
             return Err(LoadError::Usage(why));
         }

@@ -101,7 +101,7 @@ mod tests {
             (Some(&b"2026-11-22"[..]), "f%3Aday=2026-11-22"),
             (Some(b"a/b=c %"), "f%3Aday=a%2Fb%3Dc%20%25"),
             (Some(b"\xff\x00"), "f%3Aday=%FF%00"),
-            (Some(b".."), "f%3Aday=.."),
+            (Some(b".."), "f%3Aday=%2E%2E"),
             (Some("é".as_bytes()), "f%3Aday=%C3%A9"),
             (None, "f%3Aday=__HIVE_DEFAULT_PARTITION__"),
             (Some(b""), "f%3Aday=__HIVE_DEFAULT_PARTITION__"),

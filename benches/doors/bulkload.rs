@@ -225,16 +225,7 @@ pub fn run(folder: &Path, megabytes: u64, rounds: u64) {
         wanted.cells,
         crate::REGIONS
     );
-    let data = folder.join("data").to_string_lossy().into_owned();
-    let store = Ferrobase::start(
-        folder,
-        &["standalone", "--data", &data, "--port", "0", "--http-port", "off", "--memory", "1G"],
-    );
-    let connect = format!("127.0.0.1:{}", store.port("port"));
-    let gateway = Ferrobase::start(
-        folder,
-        &["thrift", "--connect", &connect, "-p", "0", "--thrift2-port", "off", "--infoport", "off"],
-    );
+    let (store, gateway) = crate::start_ferrobase(folder);
     let hbase = HBase::start_for_figures(&folder.join("hbase"), HEAP_MB);
     let bench = Bench { folder, input, store, gateway, hbase };
     let thrift = bench.hbase.thrift(ThriftApi::One, &["-f"]);

@@ -12,7 +12,9 @@ mod bulkload;
 mod thrift;
 mod wire;
 
-use ferrobase_benches::measure::load;
+use std::path::Path;
+
+use ferrobase_benches::measure::{Ferrobase, load};
 use ferrobase_hadoop_fixture::HBase;
 
 use crate::wire::Service;
@@ -35,11 +37,26 @@ fn splits() -> Vec<String> {
 }
 
 /// A table of [`REGIONS`] regions in HBase, with a family as HBase makes it unasked: no compression, Bloom filters of rows.
-fn create_in_hbase(hbase: &HBase, folder: &std::path::Path, table: &str) {
+fn create_in_hbase(hbase: &HBase, folder: &Path, table: &str) {
     let regions = REGIONS.to_string();
     let arguments = [table, "HexStringSplit", "-c", &regions, "-f", wire::FAMILY];
     let command = hbase.tool("org.apache.hadoop.hbase.util.RegionSplitter", 256, &arguments);
     ferrobase_benches::measure::run(command, &folder.join(format!("create-{table}.log")));
+}
+
+/// A store, and a gateway of both services before it as a process of its own.
+fn start_ferrobase(folder: &Path) -> (Ferrobase, Ferrobase) {
+    let data = folder.join("data").to_string_lossy().into_owned();
+    let store = Ferrobase::start(
+        folder,
+        &["standalone", "--data", &data, "--port", "0", "--http-port", "off", "--memory", "1G"],
+    );
+    let connect = format!("127.0.0.1:{}", store.port("port"));
+    let gateway = Ferrobase::start(
+        folder,
+        &["thrift", "--connect", &connect, "-p", "0", "--thrift2-port", "0", "--infoport", "off"],
+    );
+    (store, gateway)
 }
 
 /// The same in Ferrobase.

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use ferrobase_benches::Numbers;
-use ferrobase_benches::measure::{Ferrobase, percentile, processor_time, spread};
+use ferrobase_benches::measure::{percentile, processor_time, spread};
 use ferrobase_hadoop_fixture::{HBase, ThriftApi};
 
 use crate::wire::{FAMILY, Peer, Row, Service};
@@ -224,16 +224,7 @@ impl Rounds {
 
 /// Every call in turns; two tables are printed.
 pub fn run(folder: &Path, service: Service, seconds: u64, rounds: u64, warm_seconds: u64) {
-    let data = folder.join("data").to_string_lossy().into_owned();
-    let store = Ferrobase::start(
-        folder,
-        &["standalone", "--data", &data, "--port", "0", "--http-port", "off", "--memory", "1G"],
-    );
-    let connect = format!("127.0.0.1:{}", store.port("port"));
-    let gateway = Ferrobase::start(
-        folder,
-        &["thrift", "--connect", &connect, "-p", "0", "--thrift2-port", "0", "--infoport", "off"],
-    );
+    let (store, gateway) = crate::start_ferrobase(folder);
     let hbase = HBase::start_for_figures(&folder.join("hbase"), HEAP_MB);
     for table in ["one", "ten", "written"] {
         create_in_ferrobase(store.port("port"), table);

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use client::{Connection, Table};
@@ -94,6 +94,20 @@ impl Tool {
         let output: Output = self.command(arguments).output().expect("ferrobase starts");
         let (out, error) = said(&output);
         (output.status.code(), serde_json::from_str(&out).unwrap_or(Value::Null), error)
+    }
+
+    /// Starts it and waits so long; how it ended, if it did.
+    pub fn run_for(&self, arguments: &[&str], limit: Duration) -> (Child, Option<ExitStatus>) {
+        let mut running =
+            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+        let begun = Instant::now();
+        loop {
+            let status = running.try_wait().expect("asked");
+            if status.is_some() || begun.elapsed() > limit {
+                return (running, status);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub fn good(&self, arguments: &[&str]) -> Value {
@@ -221,20 +235,8 @@ async fn a_load_goes_on_after_kills_of_tool_and_server() {
         ["bulkload", "t", "in.tsv", "--columns", "HBASE_ROW_KEY,f:a,g:b", "--load-id", "once", "--timestamp", "5"];
     let mut ended = false;
     for round in 0..40_u64 {
-        let mut running =
-            tool.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-        let begun = Instant::now();
         // Each round goes a little further before it is cut: first the tool, then the server.
-        let limit = Duration::from_millis(40 + 30 * round);
-        let status = loop {
-            if let Some(status) = running.try_wait().expect("asked") {
-                break Some(status);
-            }
-            if begun.elapsed() > limit {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        };
+        let (mut running, status) = tool.run_for(&arguments, Duration::from_millis(40 + 30 * round));
         match status {
             Some(status) if status.success() => {
                 ended = true;

@@ -400,20 +400,8 @@ async fn an_export_goes_on_after_kills_of_tool_and_server() {
     let arguments = ["export", "t", "out", "--parallel", "1", "--output", "parquet"];
     let mut ended = false;
     for round in 0..60_u64 {
-        let mut running =
-            tool.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-        let begun = Instant::now();
         // Each round goes a little further before it is cut: first the tool, then the server.
-        let limit = Duration::from_millis(20 + 10 * round);
-        let status = loop {
-            if let Some(status) = running.try_wait().expect("asked") {
-                break Some(status);
-            }
-            if begun.elapsed() > limit {
-                break None;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        };
+        let (mut running, status) = tool.run_for(&arguments, Duration::from_millis(20 + 10 * round));
         if status.is_some_and(|status| status.success()) {
             ended = true;
             break;

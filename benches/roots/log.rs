@@ -99,6 +99,18 @@ impl Raw {
         }
         times
     }
+
+    /// Lets go of what was put, as a log does of what is flushed: who comes next finds the same memory free.
+    async fn forget(&mut self, forgotten: &mut u64) {
+        if let Raw::Puts(fs, last) = self {
+            let gone = (*forgotten + 1..=*last).map(|number| {
+                let fs = fs.clone();
+                async move { fs.delete(&format!("raw/{number}")).await.expect("delete") }
+            });
+            futures::stream::iter(gone).buffer_unordered(IN_FLIGHT).collect::<()>().await;
+            *forgotten = *last;
+        }
+    }
 }
 
 /// The numbers of one side in a round.
@@ -145,7 +157,7 @@ struct Load {
     writers: usize,
     /// Bytes of a value.
     value: usize,
-    /// Whether what was written counts as flushed after each slice. If not, pieces in a bucket are sealed: each byte is put twice.
+    /// Whether what was written counts as flushed after each slice. If not, the log grows.
     flushed: bool,
 }
 
@@ -158,6 +170,7 @@ async fn line(name: &str, fs: &Arc<dyn Filesystem>, raw: &mut Raw, load: Load, r
     logged(&log, &next, writers, &cells).await; // the first segment is begun
     let mut all: Vec<(Side, Side)> = Vec::new();
     let (mut groups, mut beside) = (0, 0);
+    let mut forgotten = if let Raw::Puts(_, last) = raw { *last } else { 0 };
     for _ in 0..rounds {
         let (mut own, mut other) = (Side::default(), Side::default());
         for _ in 0..SLICES {
@@ -174,6 +187,9 @@ async fn line(name: &str, fs: &Arc<dyn Filesystem>, raw: &mut Raw, load: Load, r
             beside = groups;
             other.times.extend(raw.slice(beside, slice_of(value)).await);
             other.spent += begun.elapsed().as_secs_f64();
+            if flushed {
+                raw.forget(&mut forgotten).await;
+            }
         }
         all.push((own, other));
     }

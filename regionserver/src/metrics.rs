@@ -223,7 +223,11 @@ impl RegionServer {
             "Looks at the log's storage for reads, whether another process has taken over",
             done.looks,
         );
-        all.gauge("ferrobase_log_segments", "Segments of the log that still count", log.segments() as u64);
+        all.gauge(
+            "ferrobase_log_segments",
+            "Segments of the log that still count, its pieces by what they would make",
+            log.segments() as u64,
+        );
         let cache = &self.ctx.region.cache;
         let (hits, misses) = cache.hits_and_misses();
         all.counter("ferrobase_block_cache_hits", "Blocks found in the cache", hits);

@@ -1,12 +1,13 @@
 //! Bytes of pieces and of the segments they are sealed into; no I/O. Both are one object: header, index, blocks by region.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use filesystem::crc32c;
 use model::SeqNo;
 
-use super::format::{self, FENCE_MAGIC, GROUP_HEADER_LEN, Place, Range, StreamIndex};
+use super::format::{self, FENCE_MAGIC, GROUP_HEADER_LEN, Place, Range, RegionRanges, StreamIndex};
 use crate::error::{Result, StorageError};
 
 const MAGIC: &[u8; 8] = b"FBWALPCE";
@@ -20,6 +21,8 @@ const TOKEN_AT: usize = 8 + 4 + 8 + 8;
 pub(super) const WINDOW: u64 = 8;
 /// A block holds one piece's bytes of a region, or several pieces' until it is so long.
 const BLOCK_BYTES: usize = 1 << 20;
+/// A block so long costs more for its bytes than for its request: laying it beside others gains nothing.
+pub(super) const LONG_BLOCK: u64 = 64 << 10;
 const WHAT: &str = "log piece";
 
 /// Kind and number of an object of a stream in one u64, so that indexes of all kinds of streams look alike.
@@ -181,14 +184,57 @@ pub(super) fn read_block(data: &Bytes, stream: u64, range: Range, file: &str) ->
     }
 }
 
+/// What an object holds of a region; `data` are its bytes `from` there on.
+pub(super) fn part(data: &Bytes, from: u64, ranges: &RegionRanges, stream: u64, file: &str) -> Result<Part> {
+    let payload = |range: &Range| {
+        let begin = usize::try_from(range.offset.saturating_sub(from)).unwrap_or(usize::MAX).min(data.len());
+        let end = begin.saturating_add(range.len as usize).min(data.len());
+        read_block(&data.slice(begin..end), stream, *range, file)
+    };
+    let payloads = ranges.groups.iter().map(payload).collect::<Result<_>>()?;
+    Ok(Part { min: ranges.min, max: ranges.max, payloads })
+}
+
+/// Adds what an object holds of a region to what others before it do.
+pub(super) fn add(parts: &mut BTreeMap<Bytes, Part>, region: Bytes, part: Part) {
+    match parts.entry(region) {
+        Entry::Vacant(entry) => drop(entry.insert(part)),
+        Entry::Occupied(mut entry) => {
+            let whole = entry.get_mut();
+            (whole.min, whole.max) = (whole.min.min(part.min), whole.max.max(part.max));
+            whole.payloads.extend(part.payloads);
+        }
+    }
+}
+
+/// How long the blocks of regions are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Measure {
+    /// All together.
+    pub bytes: u64,
+    /// Blocks shorter than [`LONG_BLOCK`].
+    short: u64,
+}
+
+/// Measures blocks.
+pub(super) fn measure<'a>(of: impl Iterator<Item = &'a RegionRanges>) -> Measure {
+    let mut all = Measure::default();
+    for block in of.flat_map(|ranges| &ranges.groups) {
+        all.bytes += u64::from(block.len);
+        all.short += u64::from(u64::from(block.len) < LONG_BLOCK);
+    }
+    all
+}
+
+impl Measure {
+    /// Whether laying the blocks together by region spares a request for each `bytes` copied.
+    pub fn spares_requests(self, bytes: u64) -> bool {
+        self.short * bytes >= self.bytes
+    }
+}
+
 /// Where the last block ends: the object's length.
 pub(super) fn end_of(index: &StreamIndex, index_len: usize) -> u64 {
     let blocks = index.regions.values().flat_map(|ranges| &ranges.groups);
     blocks.map(|range| range.offset + u64::from(range.len)).max().unwrap_or((HEADER_LEN + index_len) as u64)
-}
-
-/// Entries' bytes of a block of an object just made.
-pub(super) fn payload_of(data: &Bytes, range: Range) -> Bytes {
-    let end = range.offset as usize + range.len as usize;
-    data.slice(range.offset as usize + GROUP_HEADER_LEN..end)
 }

@@ -20,10 +20,17 @@ use crate::error::{Result, StorageError};
 
 /// Bytes of an object that a look takes: most pieces whole, of others the header and index.
 const LOOK_BYTES: usize = 64 << 10;
-/// Looks at a time.
+/// Looks at a time; while pieces are still met, so many times more.
 const LOOKS: u64 = 16;
+const MORE_LOOKS: u64 = 4;
+/// Looks behind the end, each twice as far as the one before, to as many pieces as there may be.
+const FAR_LOOKS: u32 = 8;
 /// Pieces that are left as they are when their stream ends; more are laid together.
 pub(super) const TAIL_PIECES_MAX: usize = 4;
+/// Bytes that are copied to spare those who open regions a request: more than where nobody waits.
+const A_REQUEST: u64 = 512 << 10;
+/// Bytes of looked-at pieces that are kept for their laying together; others are read again.
+const KEPT_BYTES: usize = 16 << 20;
 /// Bytes of pieces that are laid together in one object.
 const TAIL_BYTES: u64 = 64 << 20;
 const WHAT: &str = "log piece";
@@ -69,7 +76,7 @@ async fn look_at(
     numbers: std::ops::Range<u64>,
 ) -> Vec<Result<Look>> {
     let looks: Vec<_> = numbers.map(|number| look(fs, stream, piece::id(kind, number))).collect();
-    futures::stream::iter(looks).buffered(LOOKS as usize).collect().await
+    futures::stream::iter(looks).buffered((MORE_LOOKS * LOOKS) as usize).collect().await
 }
 
 /// Ends a live stream of pieces whose head has this version. `None`: the head has changed, look at it again.
@@ -102,11 +109,19 @@ pub(super) async fn end(
 /// Puts a fence at the first free number from `first` on; answers the pieces before it, and its number.
 async fn fence(fs: &Arc<dyn Filesystem>, stream: u64, first: u64) -> Result<(Vec<Object>, u64)> {
     let mut pieces: Vec<Object> = Vec::new();
+    let mut kept = 0;
     'looking: loop {
         let next = first + pieces.len() as u64;
-        for look in look_at(fs, stream, Kind::Piece, next..next + LOOKS).await {
+        let looks = if pieces.is_empty() { LOOKS } else { MORE_LOOKS * LOOKS };
+        for look in look_at(fs, stream, Kind::Piece, next..next + looks).await {
             match look? {
-                Look::Data(piece) => pieces.push(piece),
+                Look::Data(mut piece) => {
+                    kept += piece.start.len();
+                    if kept > KEPT_BYTES {
+                        piece.start = Bytes::new();
+                    }
+                    pieces.push(piece);
+                }
                 Look::Absent | Look::Fence => break 'looking,
             }
         }
@@ -133,18 +148,30 @@ async fn fence(fs: &Arc<dyn Filesystem>, stream: u64, first: u64) -> Result<(Vec
             Look::Absent => {} // freed by a trim; the head tells
         }
     };
-    // A piece that knows the free number to be stored shows that it has gone. What else lies there is no part of the stream.
-    for behind in look_at(fs, stream, Kind::Piece, fence + 1..fence + 1 + WINDOW).await {
-        if let Ok(Look::Data(behind)) = behind
-            && behind.header.confirmed >= fence
+    match loss(fs, stream, fence).await {
+        Some(lost) => Err(lost),
+        None => Ok((pieces, fence)),
+    }
+}
+
+/// The error if a free number was a piece's: a piece that knows it to be stored lies behind it. What else lies there is no part of the
+/// stream. All of a window and the one behind it are looked at, and some further on, in case that many are gone.
+pub(super) async fn loss(fs: &Arc<dyn Filesystem>, stream: u64, free: u64) -> Option<StorageError> {
+    let near = free + 1..free + 1 + 2 * WINDOW;
+    let far = (1..=FAR_LOOKS).map(|doubled| free + ((2 * WINDOW) << doubled));
+    let looks: Vec<_> = near.chain(far).map(|number| look(fs, stream, piece::id(Kind::Piece, number))).collect();
+    let mut looks = futures::stream::iter(looks).buffered(LOOKS as usize);
+    while let Some(found) = looks.next().await {
+        if let Ok(Look::Data(behind)) = found
+            && behind.header.confirmed >= free
         {
             let (_, number) = piece::kind(behind.header.id);
             let why = format!("it is missing, though piece {number:x} was written when it was stored");
-            let path = object_path(stream, piece::id(Kind::Piece, fence));
-            return Err(StorageError::corrupt(WHAT, &path, 0, why));
+            let path = object_path(stream, piece::id(Kind::Piece, free));
+            return Some(StorageError::corrupt(WHAT, &path, 0, why));
         }
     }
-    Ok((pieces, fence))
+    None
 }
 
 /// The objects that the stream consists of with their lengths, and what they hold.
@@ -187,7 +214,12 @@ async fn gather(
         };
         let (run, behind) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         rest = behind;
-        match lay_together(fs, stream, run).await? {
+        let blocks = piece::measure(run.iter().flat_map(|piece| piece.index.regions.values()));
+        let laid = match blocks.spares_requests(A_REQUEST) {
+            true => lay_together(fs, stream, run).await?,
+            false => None,
+        };
+        match laid {
             Some((id, len, index)) => add(id, len, index),
             None => run.iter().for_each(|piece| add(piece.header.id, piece.len, piece.index.clone())),
         }
@@ -210,18 +242,7 @@ async fn lay_together(
     while let (Some(data), Some(piece)) = (reads.try_next().await?, read.next()) {
         let path = object_path(stream, piece.header.id);
         for (region, ranges) in &piece.index.regions {
-            let part = parts.entry(region.clone()).or_insert_with(|| Part {
-                min: ranges.min,
-                max: ranges.max,
-                payloads: Vec::new(),
-            });
-            part.min = part.min.min(ranges.min);
-            part.max = part.max.max(ranges.max);
-            for range in &ranges.groups {
-                let from = usize::try_from(range.offset).unwrap_or(usize::MAX).min(data.len());
-                let to = from.saturating_add(range.len as usize).min(data.len());
-                part.payloads.push(piece::read_block(&data.slice(from..to), stream, *range, &path)?);
-            }
+            piece::add(&mut parts, region.clone(), piece::part(&data, 0, ranges, stream, &path)?);
         }
     }
     let header = Header { id: piece::id(Kind::Tail, pieces.0), token: 0, confirmed: pieces.1, pieces };

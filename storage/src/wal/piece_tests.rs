@@ -26,12 +26,27 @@ fn root() -> (MemoryFilesystem, Arc<dyn Filesystem>) {
 }
 
 fn submit(log: &Log, region: &'static str, seqno: u64) -> Ticket {
-    let cell = Cell::put(format!("row{seqno}").as_bytes(), b"f", b"q", 7, b"value").expect("cell");
+    submit_value(log, region, seqno, b"value")
+}
+
+fn submit_value(log: &Log, region: &'static str, seqno: u64, value: &[u8]) -> Ticket {
+    let cell = Cell::put(format!("row{seqno}").as_bytes(), b"f", b"q", 7, value).expect("cell");
     log.submit(&Bytes::from_static(region.as_bytes()), SeqNo(seqno), 5, None, &[cell]).expect("submit")
 }
 
 async fn write(log: &Log, region: &'static str, seqno: u64) {
     submit(log, region, seqno).durable().await.expect("durable");
+}
+
+/// An entry that is worth a request of its own.
+async fn write_long(log: &Log, region: &'static str, seqno: u64) {
+    submit_value(log, region, seqno, &[7; 100_000]).durable().await.expect("durable");
+}
+
+/// Whether a stream has this segment.
+async fn has_segment(fs: &Arc<dyn Filesystem>, number: u64) -> bool {
+    let end = format!("/s/{number:016x}");
+    paths(fs).await.iter().any(|path| path.ends_with(&end))
 }
 
 async fn seqnos(fs: &Arc<dyn Filesystem>, ended: &Ended, region: &str) -> Vec<u64> {
@@ -63,6 +78,8 @@ struct Store {
     hold_from: AtomicU64,
     held: parking_lot::Mutex<Vec<(String, Bytes)>>,
     refuses: std::sync::atomic::AtomicBool,
+    /// So many reads of files are refused.
+    refused_reads: AtomicU64,
     flying: AtomicU64,
     most_flying: AtomicU64,
     /// How long a put takes.
@@ -121,6 +138,10 @@ impl Filesystem for Store {
     }
     async fn open(&self, path: &str) -> Result<Arc<dyn BlobReader>> {
         self.count("read")?;
+        let fewer = |left: u64| left.checked_sub(1);
+        if self.refused_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+            return Err(Error::new(ErrorKind::Unavailable, path, "503 Slow Down"));
+        }
         self.root.open(path).await
     }
     async fn size(&self, path: &str) -> Result<Option<u64>> {
@@ -250,6 +271,78 @@ async fn a_piece_stays_for_the_last_region_that_needs_it() {
     assert!(paths(&fs).await.is_empty(), "nobody needs it");
 }
 
+/// They are not put twice, neither by their writer nor by who ends the stream.
+#[tokio::test]
+async fn pieces_with_long_blocks_stay_as_they_are() {
+    let store = Store::new(0);
+    let fs: Arc<dyn Filesystem> = store.clone();
+    let log = log(&fs, 1, LogSettings { segment_pieces: 2, ..settings() }).await;
+    for seqno in 1..=10 {
+        write_long(&log, if seqno == 1 { "b" } else { "a" }, seqno).await;
+    }
+    assert_eq!((log.segments(), log.oldest_regions()), (5, vec![Bytes::from("a"), Bytes::from("b")]));
+    log.close().await;
+    assert_eq!(paths(&fs).await.len(), 10, "no segment");
+    store.taken();
+    let ended = fence(&fs, 1).await.expect("fence");
+    assert_eq!(store.taken()["put"], 2, "the fence and the head");
+    assert_eq!((seqnos(&fs, &ended, "a").await, seqnos(&fs, &ended, "b").await), ((2..=10).collect(), vec![1]));
+}
+
+/// Short entries behind long ones are sealed with them once that spares enough requests, and nobody waits meanwhile.
+#[tokio::test]
+async fn long_and_short_blocks_take_turns() {
+    let (_, fs) = root();
+    let log = log(&fs, 1, LogSettings { segment_pieces: 2, sync_timeout_ms: 5000, ..settings() }).await;
+    for seqno in 1..=20 {
+        write_long(&log, "a", seqno).await;
+    }
+    for seqno in 21..=70 {
+        write(&log, ["a", "b"][seqno as usize % 2], seqno).await;
+    }
+    until("sealed", async || has_segment(&fs, 20).await).await;
+    for seqno in 71..=80 {
+        write_long(&log, "a", seqno).await;
+    }
+    let ended = fence(&fs, 1).await.expect("fence");
+    let (b, a): (Vec<u64>, Vec<u64>) = (1..=80).partition(|seqno| (21..=70).contains(seqno) && seqno % 2 == 1);
+    assert_eq!((seqnos(&fs, &ended, "a").await, seqnos(&fs, &ended, "b").await), (a, b));
+}
+
+/// A stream does not become so long that it takes long to end, and reads that fail are made again.
+#[tokio::test]
+async fn very_many_pieces_are_sealed_whatever_they_hold() {
+    for refused_reads in [0, 3] {
+        let store = Store::new(0);
+        let fs: Arc<dyn Filesystem> = store.clone();
+        let log = log(&fs, 1, LogSettings { segment_pieces: 2, ..settings() }).await;
+        store.refused_reads.store(refused_reads, Ordering::SeqCst);
+        for seqno in 1..=150 {
+            write_long(&log, "a", seqno).await;
+        }
+        until("sealed", async || has_segment(&fs, 27).await).await;
+        assert!(store.taken()["read"] >= 54 + refused_reads, "pieces are not kept in memory");
+        let ended = fence(&fs, 1).await.expect("fence");
+        assert_eq!(seqnos(&fs, &ended, "a").await, (1..=150).collect::<Vec<_>>());
+    }
+}
+
+/// A region that is seldom written does not keep what others wrote behind its entry.
+#[tokio::test]
+async fn little_that_is_needed_among_long_pieces_is_sealed() {
+    let (_, fs) = root();
+    let log = log(&fs, 1, LogSettings { segment_pieces: 4, ..settings() }).await;
+    write(&log, "cold", 1).await;
+    for seqno in 1..=20 {
+        write_long(&log, "a", seqno).await;
+        log.forget(&Bytes::from("a"), SeqNo(seqno)).await.expect("forget");
+    }
+    until("sealed", async || has_segment(&fs, 1).await && paths(&fs).await.len() < 10).await;
+    let ended = fence(&fs, 1).await.expect("fence");
+    assert_eq!(seqnos(&fs, &ended, "cold").await, [1]);
+    assert!(seqnos(&fs, &ended, "a").await.len() < 10);
+}
+
 #[tokio::test]
 async fn forgotten_segments_go_and_a_clean_end_leaves_no_data() {
     let (_, fs) = root();
@@ -335,14 +428,19 @@ async fn a_piece_that_is_gone_is_told_from_one_that_never_came() {
         assert_eq!(ticket.durable().await.expect_err("fenced").kind(), Kind::Fenced);
     }
 
-    for gone in 1..=3 {
+    for gone in [1..=1, 2..=2, 3..=3, 2..=10, 5..=60] {
         let (_, fs) = root();
         let log = self::log(&fs, 1, settings()).await;
-        for seqno in 1..=4 {
+        for seqno in 1..=gone.end() + 20 {
             write(&log, "a", seqno).await;
         }
-        let path = object_path(1, piece::id(piece::Kind::Piece, gone));
-        fs.delete(&path).await.expect("delete");
+        let path = |number| object_path(1, piece::id(piece::Kind::Piece, number));
+        for number in gone.clone() {
+            fs.delete(&path(number)).await.expect("delete");
+        }
+        let path = path(*gone.start());
+        let seen = survey::look(&fs, 1).await.expect("look").expect("a stream").objects;
+        assert!(seen.iter().any(|object| object.path == path && object.end != survey::ObjectEnd::Whole), "{seen:?}");
         for _ in 0..2 {
             let error = fence(&fs, 1).await.expect_err("a piece is gone");
             assert!(error.kind() == Kind::Corrupt && error.to_string().contains(&path), "{error}");
@@ -491,14 +589,16 @@ async fn nothing_is_listed_or_renamed_and_a_region_is_read_with_few_requests() {
     for seqno in 1..=250 {
         write(&log, ["a", "b", "c"][seqno as usize % 3], seqno).await;
     }
-    until("sealed", async || log.segments() == 3).await;
+    let root: Arc<dyn Filesystem> = Arc::new(store.root.clone());
+    until("sealed", async || paths(&root).await.len() == 50 + 2).await;
+    assert_eq!(log.segments(), 3);
     log.forget(&Bytes::from("b"), SeqNo(250)).await.expect("forget");
     let written = store.taken();
     // 250 pieces, two segments, head and its swaps.
     assert!((253..=256).contains(&written["put"]), "{written:?}");
     let ended = fence(&fs, 1).await.expect("fence");
     let fenced = store.taken();
-    assert!(fenced["put"] == 3 && fenced["read"] <= 50 + 16 + 8 + 4, "{fenced:?}");
+    assert!(fenced["put"] == 3 && fenced["read"] <= 16 + 64 + 16 + 8 + 4, "{fenced:?}");
     assert_eq!(seqnos(&fs, &ended, "a").await.len(), 83);
     assert_eq!(store.taken()["read"], 3, "two segments and the tail");
     for of in [written, fenced] {
@@ -560,7 +660,7 @@ async fn a_segment_that_is_gone_is_damage() {
     for seqno in 1..=6 {
         write(&log, "a", seqno).await;
     }
-    until("sealed", async || log.segments() >= 2).await;
+    until("sealed", async || has_segment(&fs, 2).await).await;
     let path = object_path(1, piece::id(piece::Kind::Sealed, 1));
     fs.delete(&path).await.expect("delete");
     let error = fence(&fs, 1).await.expect_err("a segment is gone");

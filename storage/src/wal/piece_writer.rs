@@ -9,9 +9,11 @@
 //! - Numbers have no gap, and the bytes of a number never change: a put in doubt is repeated as it was.
 //! - A piece is acknowledged when it and all before it surely lie there; a foreign object under a number means fenced.
 //! - The head is swapped before anything below it is deleted.
+//! - Bytes are put a second time only where that spares requests: pieces in which regions have long blocks stay as they are, unless
+//!   there are very many.
 //! - A write whose time is over is told so: surely not done if it had no number yet, unknown otherwise.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
@@ -23,34 +25,104 @@ use futures::stream::FuturesUnordered;
 use model::{ErrorKind, SeqNo};
 use runtime::backoff::Backoff;
 use runtime::clock::within;
-use runtime::task::Task;
+use runtime::task::{Task, TaskError};
 use tokio::sync::watch;
 
-use super::format::StreamIndex;
+use super::format::{RegionRanges, StreamIndex};
 use super::object_path;
 use super::piece::{self, HEADER_LEN, Header, Kind, Part, WINDOW};
 use super::piece_reader::TAIL_PIECES_MAX;
 use super::reader::{Low, PieceLow};
-use super::writer::{Group, GroupPart, Outcome, Shared, Tracker};
+use super::writer::{Group, GroupPart, LogSettings, Outcome, Shared, Tracker};
+use crate::error::Result;
 
 /// First pause after a put that failed.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Segments' worth of pieces that may wait to be sealed before no more are made.
-const UNSEALED_MAX: usize = 4;
+/// Segments' worth of bytes that are kept until they are sealed; of pieces beyond it they are read again.
+const HELD_MAX: u64 = 4;
+/// Segments' worth of pieces that may lie there before no more are made.
+const PIECES_MAX: usize = 64;
+/// Of these, those from which on they are sealed whatever that costs: more than what has a server flush its regions.
+const PIECES_SEALED: usize = 48;
+/// Pieces that are read again at a time.
+const READS: usize = 8;
 
 /// A piece that lies there, with all before it, and is in no segment yet.
 #[derive(Clone, Debug)]
 pub(super) struct Unsealed {
     pub number: u64,
     since: Duration,
-    data: Bytes,
+    /// Its bytes in the store.
+    len: u64,
+    /// Its bytes, if it is likely to be sealed.
+    data: Option<Bytes>,
     index: Arc<StreamIndex>,
 }
 
 impl Unsealed {
     /// Whether its regions have flushed what it holds of them.
     pub fn is_covered(&self, tracker: &Tracker) -> bool {
-        self.index.regions.iter().all(|(region, ranges)| tracker.covers(region, ranges.max))
+        self.unflushed(tracker).next().is_none()
+    }
+
+    /// What its regions have not flushed of it.
+    pub fn unflushed<'a>(&'a self, tracker: &'a Tracker) -> impl Iterator<Item = (&'a Bytes, &'a RegionRanges)> {
+        self.index.regions.iter().filter(|(region, ranges)| !tracker.covers(region, ranges.max))
+    }
+}
+
+/// Pieces behind the segments, all stored, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct UnsealedPieces {
+    pieces: VecDeque<Unsealed>,
+    /// What they have in the store.
+    bytes: u64,
+    /// What is kept of that.
+    held: u64,
+}
+
+impl std::ops::Deref for UnsealedPieces {
+    type Target = VecDeque<Unsealed>;
+
+    fn deref(&self) -> &VecDeque<Unsealed> {
+        &self.pieces
+    }
+}
+
+impl UnsealedPieces {
+    fn push(&mut self, number: u64, since: Duration, data: Bytes, index: StreamIndex, settings: &LogSettings) {
+        let len = data.len() as u64;
+        let may_be_sealed = piece::measure(index.regions.values()).spares_requests(piece::LONG_BLOCK);
+        let keep = may_be_sealed && self.held + len <= HELD_MAX * settings.segment_bytes;
+        let data = keep.then_some(data);
+        self.bytes += len;
+        self.held += data.as_ref().map_or(0, |_| len);
+        self.pieces.push_back(Unsealed { number, since, len, data, index: Arc::new(index) });
+    }
+
+    /// Those below a number are sealed, or nobody needs them.
+    pub fn let_go(&mut self, below: u64) {
+        while let Some(gone) = self.pieces.pop_front_if(|piece| piece.number < below) {
+            self.bytes -= gone.len;
+            self.held -= gone.data.map_or(0, |_| gone.len);
+        }
+    }
+
+    /// How many from the first on make a segment.
+    pub fn one_segment(&self, settings: &LogSettings) -> usize {
+        let mut bytes = 0;
+        let fits = |piece: &&Unsealed| {
+            bytes += piece.len;
+            bytes <= settings.segment_bytes
+        };
+        let fitting = self.pieces.iter().take(settings.segment_pieces).take_while(fits).count();
+        fitting.max(1).min(self.pieces.len())
+    }
+
+    /// What they would make, as a number of segments.
+    pub fn segments(&self, settings: &LogSettings) -> usize {
+        let by_bytes = self.bytes.div_ceil(settings.segment_bytes.max(1)) as usize;
+        by_bytes.max(self.pieces.len().div_ceil(settings.segment_pieces.max(1)))
     }
 }
 
@@ -79,12 +151,14 @@ struct Pieces {
     /// When the newest piece was begun.
     cut: Option<Duration>,
     sealing: Option<Task<()>>,
+    /// First and last piece when a seal was due that would have spared nothing.
+    left: (u64, u64),
 }
 
 /// Starts committing.
 pub(super) fn start(shared: Arc<Shared>) {
     let (flying, puts) = (BTreeMap::new(), FuturesUnordered::new());
-    let pieces = Pieces { shared, next: 1, flying, puts, cut: None, sealing: None };
+    let pieces = Pieces { shared, next: 1, flying, puts, cut: None, sealing: None, left: (0, 0) };
     runtime::task::spawn("log committer", pieces.run());
 }
 
@@ -120,7 +194,14 @@ impl Pieces {
                     // Writers that waited run first, so that their next entries share the next piece.
                     runtime::task::yield_now().await;
                 }
-                () = ended(&mut self.sealing) => self.sealing = None,
+                ended = ended(&mut self.sealing) => {
+                    self.sealing = None;
+                    if let Err(error) = ended {
+                        // Another run of pieces must not come under the number that it may have put.
+                        tracing::error!(%error, "the log cannot go on");
+                        shared.set_fenced();
+                    }
+                }
                 () = timer => {}
             }
         }
@@ -157,13 +238,17 @@ impl Pieces {
     fn has_room(&self) -> bool {
         let settings = &self.shared.settings;
         let tracker = self.shared.tracker.lock();
-        (self.flying.len() as u64) < WINDOW
-            && tracker.pieces.len() < UNSEALED_MAX * settings.segment_pieces.max(1)
-            && unsealed_bytes(&tracker) < UNSEALED_MAX as u64 * settings.segment_bytes
+        (self.flying.len() as u64) < WINDOW && tracker.pieces.len() < PIECES_MAX * settings.segment_pieces.max(1)
     }
 
     /// Gives numbers to groups, as many as may fly.
     fn make_pieces(&mut self, now: Duration) {
+        self.cut_pieces(now);
+        let room = if self.has_room() { WINDOW as usize - self.flying.len() } else { 0 };
+        self.shared.open.lock().room = room;
+    }
+
+    fn cut_pieces(&mut self, now: Duration) {
         let linger = Duration::from_millis(self.shared.settings.linger_ms);
         while self.has_room() && !self.shared.is_fenced() {
             let group = {
@@ -171,6 +256,7 @@ impl Pieces {
                 let lingered = self.cut.is_none_or(|cut| now.saturating_sub(cut) >= linger) || !open.accepting;
                 if let Some(group) = open.waiting.pop_front() {
                     open.waiting_bytes -= group.bytes;
+                    open.room = open.room.saturating_sub(1);
                     group
                 } else if open.group.bytes >= self.shared.settings.piece_bytes || (open.group.bytes > 0 && lingered) {
                     std::mem::replace(&mut open.group, Group::new(BytesMut::new()))
@@ -195,7 +281,7 @@ impl Pieces {
     }
 
     /// A put has come to its end: what has no gap before it is acknowledged.
-    fn landed(&mut self, landed: Result<Landed, runtime::task::TaskError>) {
+    fn landed(&mut self, landed: std::result::Result<Landed, TaskError>) {
         let (number, stored) = match landed {
             Ok(landed) => landed,
             Err(error) => {
@@ -217,8 +303,7 @@ impl Pieces {
             self.shared.confirmed.store(number, Release);
             self.shared.guard.proves(flying.put);
             let since = self.shared.runtime.clock.monotonic();
-            let piece = Unsealed { number, since, data, index: Arc::new(index) };
-            self.shared.tracker.lock().pieces.push_back(piece);
+            self.shared.tracker.lock().pieces.push(number, since, data, index, &self.shared.settings);
             counters.syncs.fetch_add(1, Relaxed);
             counters.bytes.fetch_add(flying.bytes as u64, Relaxed);
             if !flying.told {
@@ -282,16 +367,25 @@ impl Pieces {
         }
         let settings = &self.shared.settings;
         let tracker = self.shared.tracker.lock();
-        let first = tracker.pieces.front()?;
+        // Once some of them are gone the question is another one.
+        let last_left = if self.left.0 == tracker.pieces.front()?.number { self.left.1 } else { 0 };
+        let new = tracker.pieces.partition_point(|piece| piece.number <= last_left);
+        let first = tracker.pieces.get(new)?;
         let old_at = first.since + Duration::from_millis(settings.segment_age_ms);
-        let few = tracker.pieces.len() <= TAIL_PIECES_MAX.min(settings.segment_pieces.saturating_sub(1));
-        let due = tracker.pieces.len() >= settings.segment_pieces
-            || unsealed_bytes(&tracker) >= settings.segment_bytes
+        let count = tracker.pieces.len() - new;
+        let few = count <= TAIL_PIECES_MAX.min(settings.segment_pieces.saturating_sub(1));
+        let due = count >= settings.segment_pieces
+            || tracker.pieces.range(new..).map(|piece| piece.len).sum::<u64>() >= settings.segment_bytes
             || (now >= old_at && !few);
         if !due {
             return (!few).then_some(old_at);
         }
-        let pieces: Vec<Unsealed> = tracker.pieces.iter().cloned().collect();
+        let forced = tracker.pieces.len() >= PIECES_SEALED * settings.segment_pieces.max(1);
+        if !forced && !is_worth_sealing(&tracker) {
+            self.left = (tracker.pieces.front()?.number, tracker.pieces.back()?.number);
+            return None;
+        }
+        let pieces: Vec<Unsealed> = tracker.pieces.range(..tracker.pieces.one_segment(settings)).cloned().collect();
         drop(tracker);
         let (shared, token) = (self.shared.clone(), self.shared.token);
         self.sealing = Some(runtime::task::spawn("log seal", async move { seal(&shared, pieces, token).await }));
@@ -300,9 +394,9 @@ impl Pieces {
 }
 
 /// Waits for the end of a task, if there is one.
-async fn ended(task: &mut Option<Task<()>>) {
+async fn ended(task: &mut Option<Task<()>>) -> std::result::Result<(), TaskError> {
     match task {
-        Some(task) => drop(task.await),
+        Some(task) => task.await,
         None => std::future::pending().await,
     }
 }
@@ -318,8 +412,17 @@ fn scopeguard(shared: &Arc<Shared>) -> impl Drop {
     Over(shared.clone())
 }
 
-fn unsealed_bytes(tracker: &Tracker) -> u64 {
-    tracker.pieces.iter().map(|piece| piece.data.len() as u64).sum()
+/// Whether laying the pieces together is worth the bytes: it spares requests, or few of the bytes are needed any more.
+fn is_worth_sealing(tracker: &Tracker) -> bool {
+    let unflushed = tracker.pieces.iter().flat_map(|piece| piece.unflushed(tracker));
+    let blocks = piece::measure(unflushed.map(|(_, ranges)| ranges));
+    blocks.spares_requests(piece::LONG_BLOCK) || blocks.bytes < tracker.pieces.bytes / 4
+}
+
+/// How long one call of so many bytes may take before it is made again: its writers have not given up by then. Where nobody waits, objects
+/// are long: a millisecond more for each KiB.
+fn call_limit(shared: &Shared, bytes: usize) -> Duration {
+    Duration::from_millis((shared.settings.sync_timeout_ms / 3).max(1) + bytes as u64 / 1024)
 }
 
 async fn put_piece(shared: Arc<Shared>, header: Header, regions: BTreeMap<Bytes, GroupPart>) -> Landed {
@@ -334,9 +437,7 @@ async fn put_piece(shared: Arc<Shared>, header: Header, regions: BTreeMap<Bytes,
 async fn put(shared: &Arc<Shared>, id: u64, data: &Bytes) -> bool {
     let path = object_path(shared.stream, id);
     let clock = &*shared.runtime.clock;
-    // So that a call that hangs is made again before its writers give up.
-    // A segment is long, and nobody waits for it: a millisecond more for each KiB.
-    let limit = Duration::from_millis((shared.settings.sync_timeout_ms / 3).max(1) + data.len() as u64 / 1024);
+    let limit = call_limit(shared, data.len());
     let mut pauses = Backoff::new(PAUSE);
     while !shared.is_fenced() && !*shared.over.borrow() {
         let once = async {
@@ -365,26 +466,54 @@ async fn put(shared: &Arc<Shared>, id: u64, data: &Bytes) -> bool {
     false
 }
 
+/// What a piece holds that its regions have not flushed. `None`: the log is over.
+async fn unflushed_parts(shared: &Shared, piece: &Unsealed) -> Option<Vec<(Bytes, Part)>> {
+    let path = object_path(shared.stream, piece::id(Kind::Piece, piece.number));
+    let clock = &*shared.runtime.clock;
+    let mut pauses = Backoff::new(PAUSE);
+    while !shared.is_fenced() && !*shared.over.borrow() {
+        let unflushed: Vec<(Bytes, RegionRanges)> = {
+            let tracker = shared.tracker.lock();
+            piece.unflushed(&tracker).map(|(region, ranges)| (region.clone(), ranges.clone())).collect()
+        };
+        let blocks = || unflushed.iter().flat_map(|(_, ranges)| &ranges.groups);
+        let (from, to) = match (blocks().next(), blocks().next_back()) {
+            (Some(first), Some(last)) => (first.offset, last.offset + u64::from(last.len)),
+            _ => return Some(Vec::new()),
+        };
+        let len = (to - from) as usize;
+        let read = match &piece.data {
+            Some(data) => Some(Ok(data.slice(from as usize..to as usize))),
+            None => within(clock, call_limit(shared, len), shared.fs.read_at(&path, from, len)).await,
+        };
+        match read {
+            Some(Ok(data)) => {
+                let part = |(region, ranges): &(Bytes, RegionRanges)| {
+                    Ok((region.clone(), piece::part(&data, from, ranges, shared.stream, &path)?))
+                };
+                match unflushed.iter().map(part).collect::<Result<_>>() {
+                    Ok(parts) => return Some(parts),
+                    // What its regions hold in memory is whole; once they have flushed it nobody needs this.
+                    Err(error) => tracing::error!(%error, "a piece of the log cannot be sealed"),
+                }
+            }
+            Some(Err(error)) => tracing::warn!(%error, "a piece of the log is read again"),
+            None => tracing::warn!(path, "a read of the log does not answer and is repeated"),
+        }
+        clock.sleep(pauses.next(&*shared.runtime.random)).await;
+    }
+    None
+}
+
 /// Puts what the pieces hold, by region, into the next segment, and then lets the pieces go.
 async fn seal(shared: &Arc<Shared>, pieces: Vec<Unsealed>, token: u128) {
     let (first, last) = (pieces[0].number, pieces[pieces.len() - 1].number);
     let mut parts: BTreeMap<Bytes, Part> = BTreeMap::new();
-    {
-        let tracker = shared.tracker.lock();
-        for piece in &pieces {
-            for (region, ranges) in &piece.index.regions {
-                if tracker.covers(region, ranges.max) {
-                    continue; // it is in files
-                }
-                let part = parts.entry(region.clone()).or_insert_with(|| Part {
-                    min: ranges.min,
-                    max: ranges.max,
-                    payloads: Vec::new(),
-                });
-                part.max = part.max.max(ranges.max);
-                part.payloads.extend(ranges.groups.iter().map(|range| piece::payload_of(&piece.data, *range)));
-            }
-        }
+    let unflushed: Vec<_> = pieces.iter().map(|piece| unflushed_parts(shared, piece)).collect();
+    let mut unflushed = futures::stream::iter(unflushed).buffered(READS);
+    while let Some(of_piece) = unflushed.next().await {
+        let Some(of_piece) = of_piece else { return };
+        of_piece.into_iter().for_each(|(region, part)| piece::add(&mut parts, region, part));
     }
     let Low::Pieces(low) = shared.head.lock().await.low else { return };
     // Only sealing makes segments, one after the other: the number is ours.
@@ -406,9 +535,7 @@ async fn seal(shared: &Arc<Shared>, pieces: Vec<Unsealed>, token: u128) {
             match shared.swap_head(&mut head, Low::Pieces(low)).await {
                 Ok(()) => {
                     let mut tracker = shared.tracker.lock();
-                    while tracker.pieces.front().is_some_and(|piece| piece.number <= last) {
-                        tracker.pieces.pop_front();
-                    }
+                    tracker.pieces.let_go(last + 1);
                     if !regions.is_empty() {
                         tracker.segments.insert(number, regions);
                     }

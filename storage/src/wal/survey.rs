@@ -297,7 +297,13 @@ async fn pieces(fs: &Arc<dyn Filesystem>, stream: u64, low: reader::PieceLow) ->
     for (id, needed) in segments.chain(pieces) {
         let (bytes, index, end) = match piece_reader::look(fs, stream, id).await {
             Ok(Look::Data(found)) => (found.len, found.index, ObjectEnd::Whole),
-            Ok(Look::Absent | Look::Fence) if !needed => break,
+            Ok(Look::Absent | Look::Fence) if !needed => {
+                let (_, number) = piece::kind(id);
+                if let Some(lost) = piece_reader::loss(fs, stream, number).await {
+                    objects.push(object(stream, id, 0, StreamIndex::default(), damaged(lost)?));
+                }
+                break;
+            }
             Ok(Look::Absent | Look::Fence) => (0, StreamIndex::default(), missing()),
             Err(error) => (0, StreamIndex::default(), damaged(error)?),
         };

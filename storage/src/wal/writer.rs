@@ -1,6 +1,6 @@
 //! Writing a stream: submit under the caller's lock, commit in groups on a task of its own.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, OnceCell, watch};
 use super::format::{self, GROUP_HEADER_LEN, Place, Range, StreamIndex};
 use super::guard::Guard;
 use super::piece::{self, Kind};
-use super::piece_writer::{self, Unsealed};
+use super::piece_writer::{self, UnsealedPieces};
 use super::reader::{Ended, Low, PieceLow, Stretch, is_fence};
 use super::roots::{FindRoot, Roots};
 use super::{StreamId, head_path, object_path, segment_path};
@@ -42,9 +42,9 @@ pub struct LogSettings {
     pub piece_bytes: usize,
     /// Bytes to which pieces grow while all puts allowed are in flight.
     pub piece_bytes_max: usize,
-    /// Pieces that are sealed into one segment at the latest; those of `segment_bytes` are too.
+    /// Pieces that are sealed into one segment, or fewer of `segment_bytes` together, if that spares requests: `docs/formats/log-piece.md`.
     pub segment_pieces: usize,
-    /// Age of a piece in milliseconds at which it is sealed with those after it, if they are more than a few.
+    /// Age of a piece in milliseconds at which the same is asked of it and those after it, if they are more than a few.
     pub segment_age_ms: u64,
     /// Without appends: how long reads are answered, in milliseconds, on the strength of one look at the store that found nobody else's fence. An
     /// opening behind another process's log waits so long and 1 % more, so it must be the same in all processes. 0: a look for each read, or for those
@@ -114,6 +114,8 @@ pub(super) struct Open {
     pub waiting: VecDeque<Group>,
     /// Their bytes.
     pub waiting_bytes: usize,
+    /// Pieces that may be put now.
+    pub room: usize,
     /// Largest seqno ever submitted, by region.
     submitted: HashMap<Bytes, SeqNo>,
     pub accepting: bool,
@@ -123,8 +125,8 @@ pub(super) struct Open {
 pub(super) struct Tracker {
     /// Sealed and open segments that still count: largest seqno by region.
     pub segments: BTreeMap<u64, HashMap<Bytes, SeqNo>>,
-    /// Pieces behind them, all stored, one after the other.
-    pub pieces: VecDeque<Unsealed>,
+    /// Pieces behind them.
+    pub pieces: UnsealedPieces,
     flushed: HashMap<Bytes, SeqNo>,
 }
 
@@ -244,7 +246,7 @@ impl Shared {
 }
 
 /// Deletions at a time.
-const DELETES: usize = 8;
+const DELETES: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -319,6 +321,7 @@ impl Log {
             group: Group::new(BytesMut::new()),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            room: 0,
             submitted: HashMap::new(),
             accepting: true,
         };
@@ -446,7 +449,10 @@ impl Log {
             return Err(StorageError::Busy("the log is behind".to_owned()));
         }
         if self.0.pieces {
-            if open.group.bytes >= self.0.settings.piece_bytes_max {
+            let settings = &self.0.settings;
+            // What comes at once goes in as many pieces as may fly; they grow when no more may.
+            let most = if open.waiting.len() < open.room { settings.piece_bytes } else { settings.piece_bytes_max };
+            if open.group.bytes >= most {
                 let full = std::mem::replace(&mut open.group, Group::new(BytesMut::new()));
                 open.waiting_bytes += full.bytes;
                 open.waiting.push_back(full);
@@ -520,12 +526,11 @@ impl Log {
         if let Low::Pieces(low) = low {
             {
                 let mut tracker = self.0.tracker.lock();
-                while tracker.pieces.front().is_some_and(|piece| piece.number < low.piece) {
-                    tracker.pieces.pop_front();
-                }
+                tracker.pieces.let_go(low.piece);
                 tracker.segments.retain(|number, _| *number >= low.segment);
             }
             drop(head);
+            self.0.wake.notify_one(); // there may be room for writers
             return self.0.delete(unneeded.into_iter()).await;
         }
         for number in unneeded {
@@ -553,17 +558,25 @@ impl Log {
         }
     }
 
-    /// Regions whose unflushed entries keep the oldest segment, by name in the log: flushing them lets it go. None if there is only
-    /// the segment being written.
+    /// Regions whose unflushed entries keep the oldest segment, or as many pieces, by name in the log: flushing them lets it go. None if
+    /// there is only the segment being written.
     pub fn oldest_regions(&self) -> Vec<Bytes> {
         let tracker = self.0.tracker.lock();
-        if tracker.segments.len() + usize::from(!tracker.pieces.is_empty()) < 2 {
+        if self.segments_of(&tracker) < 2 {
             return Vec::new();
         }
-        let oldest = tracker.segments.values().next().into_iter().flatten();
-        let unflushed =
-            |(region, max): &(&Bytes, &SeqNo)| tracker.flushed.get(*region).is_none_or(|flushed| flushed < *max);
-        oldest.filter(unflushed).map(|(region, _)| region.clone()).collect()
+        match tracker.segments.values().next() {
+            Some(oldest) => {
+                let unflushed = oldest.iter().filter(|(region, max)| !tracker.covers(region, **max));
+                unflushed.map(|(region, _)| region.clone()).collect()
+            }
+            None => {
+                let oldest = tracker.pieces.range(..tracker.pieces.one_segment(&self.0.settings));
+                let unflushed: BTreeSet<&Bytes> =
+                    oldest.flat_map(|piece| piece.unflushed(&tracker)).map(|(region, _)| region).collect();
+                unflushed.into_iter().cloned().collect()
+            }
+        }
     }
 
     /// Closes the log and ends its stream: nobody has to find out that this process is gone.
@@ -572,10 +585,13 @@ impl Log {
         super::fence(&self.0.fs, self.0.stream).await.map(drop)
     }
 
-    /// Number of segments that still count, the pieces of one to come as one; for metrics and tests.
+    /// Number of segments that still count, pieces by what they would make.
     pub fn segments(&self) -> usize {
-        let tracker = self.0.tracker.lock();
-        tracker.segments.len() + usize::from(!tracker.pieces.is_empty())
+        self.segments_of(&self.0.tracker.lock())
+    }
+
+    fn segments_of(&self, tracker: &Tracker) -> usize {
+        tracker.segments.len() + tracker.pieces.segments(&self.0.settings)
     }
 
     /// Stops taking entries and waits until all that were taken are settled.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use protocol::grpc::{Connector, ConnectorSettings, Limits, serve};
+use protocol::grpc::{Connector, ConnectorSettings, Limits, Server, serve};
 use protocol::service::{Call, Connect, Reply, RpcError, Service};
 use runtime::Runtime;
 use runtime::shutdown::Shutdown;
@@ -47,7 +47,8 @@ async fn server() {
     let listener = runtime::net::bind("127.0.0.1:0".parse().expect("address")).await.expect("bind");
     println!("{}", listener.local_addr().expect("address"));
     std::io::stdout().flush().expect("stdout");
-    serve(listener, Arc::new(Echo), Shutdown::new(), Limits::default()).await;
+    let server = Server::new(&Runtime::system(), Arc::new(Echo), Limits::default());
+    serve(listener, Arc::new(server), Shutdown::new()).await;
 }
 
 async fn measure(server: &Arc<dyn Service>, process: u32, method: &str, bytes: usize, callers: usize, time: Duration) {

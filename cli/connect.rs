@@ -2,10 +2,12 @@
 //!
 //! Always true: looking for a server changes nothing on a data root.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::Connection;
 use coordination::CoordinationError;
+use protocol::service::Connect;
 use runtime::Runtime;
 
 use crate::failure::Failure;
@@ -61,6 +63,15 @@ pub async fn open_for(
 
 fn unreachable(message: String) -> Failure {
     Failure { code: 4, message }
+}
+
+/// Opens a connection to the server of this process.
+///
+/// # Errors
+/// It does not answer.
+pub async fn open_near(address: &str, connector: Arc<dyn Connect>) -> Result<Connection, Failure> {
+    let opened = Connection::builder(address).connector(connector).open().await;
+    opened.map_err(|error| unreachable(format!("this server does not answer: {}", error.message())))
 }
 
 /// `host:port[,…]` as it is; a data root's address is that of its leader.

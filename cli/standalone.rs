@@ -20,6 +20,7 @@ use coordination::LeaderSeen;
 use filesystem::{Filesystem, LockOutcome, RootLock};
 use gateway::thrift::Metrics;
 use master::{Master, MasterContext};
+use protocol::direct::Near;
 use protocol::grpc::{self, Connector};
 use protocol::meta::ServerName;
 use protocol::service::{self, Call, Connect, Dispatcher, Service};
@@ -39,7 +40,6 @@ use crate::memory;
 use crate::process::{Signals, bind, raise_file_handles};
 use crate::read_cache;
 use crate::ready::{Ready, ReadyFile};
-use crate::roots::RootFlags;
 use crate::{connect, thrift};
 
 /// How long a holder of the root is given to answer, before it counts as silent.
@@ -102,6 +102,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let (_lock, seen) = lock(&fs, &runtime, flags, folder.is_some(), &address).await.map_err(in_root)?;
     if seen.leader()?.is_none() {
         check_empty(&fs, &flags.data).await.map_err(in_root)?;
+        check_outside_of_prefixes(flags, &runtime).await?;
     }
     ready_file.take()?;
     let fs = match cache {
@@ -130,14 +131,20 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
     let limits = grpc::Limits::default();
     let connections_max = limits.connections_max.min(connections_of(handles));
     let limits = grpc::Limits { request_bytes_total, frame_bytes_max, connections_max, ..limits };
-    let door = grpc::serve(listener, Arc::new(dispatcher), shutdown.child(), limits);
-    let door = runtime::task::spawn("rpc door", door);
+    let server = Arc::new(grpc::Server::new(&runtime, Arc::new(dispatcher), limits));
+    let direct = server.direct(shutdown.child());
+    let door = runtime::task::spawn("rpc door", grpc::serve(listener, server, shutdown.child()));
     let gateway_shutdown = Shutdown::new();
     let gateway = match &gateway_metrics {
-        // A client like any other, over the port.
+        // A client like any other, but that it does not go over the port.
         Some(metrics) => {
             let ip = if flags.bind.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { flags.bind };
-            let connection = connect::open(&SocketAddr::new(ip, port).to_string(), &RootFlags::default(), None).await?;
+            let (here, told) =
+                (SocketAddr::new(ip, port).to_string(), ServerName::new(address.0.clone(), address.1, 0));
+            let others = Arc::new(Connector::new(runtime.clone(), grpc::ConnectorSettings::default()));
+            // Asked for first by the one, then as META names it.
+            let near = Near { addresses: vec![here.clone(), told.address()], service: direct.clone(), others };
+            let connection = connect::open_near(&here, Arc::new(near)).await?;
             gateway.open(&connection, &thrift_settings(connections_max), metrics, &runtime, &gateway_shutdown)
         }
         None => Vec::new(),
@@ -183,6 +190,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
         thrift::closed(gateway).await;
         shutdown.signal();
         let _ = door.await;
+        direct.drained().await;
         if let Some(http) = http {
             let _ = http.await;
         }
@@ -357,6 +365,25 @@ fn check_outside_of_others(flag: &str, folder: &Path, own: Option<&Path>) -> Res
         ))),
         None => Ok(()),
     }
+}
+
+/// The same of prefixes of a bucket and folders of HDFS. Those that cannot be looked into are nobody's who could be harmed with these keys;
+/// where prefixes have keys of their own, none is used elsewhere.
+async fn check_outside_of_prefixes(flags: &Standalone, runtime: &Runtime) -> Result<(), Failure> {
+    let Some((scheme, path)) = flags.data.split_once("://") else { return Ok(()) };
+    if !flags.roots.s3_credentials.is_empty() {
+        return Ok(());
+    }
+    let path = path.trim_end_matches('/');
+    for (at, _) in path.match_indices('/').filter(|_| scheme != "file") {
+        let outer = format!("{scheme}://{}", &path[..at]);
+        let Ok(fs) = flags.roots.open_existing("--data", &outer, runtime).await else { continue };
+        if matches!(coordination::read_leader(&fs).await, Ok(Some(_))) {
+            let why = format!("it lies inside the data root {outer}; a place outside of it is needed");
+            return Err(Failure::usage(format!("--data {}: {why}", flags.data)));
+        }
+    }
+    Ok(())
 }
 
 /// A path without links and dots, whether or not it is there.

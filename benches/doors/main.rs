@@ -44,13 +44,12 @@ fn create_in_hbase(hbase: &HBase, folder: &Path, table: &str) {
     ferrobase_benches::measure::run(command, &folder.join(format!("create-{table}.log")));
 }
 
-/// A store, and a gateway of both services before it as a process of its own.
+/// A store with both services inside, and a gateway of both before it as a process of its own.
 fn start_ferrobase(folder: &Path) -> (Ferrobase, Ferrobase) {
     let data = folder.join("data").to_string_lossy().into_owned();
-    let store = Ferrobase::start(
-        folder,
-        &["standalone", "--data", &data, "--port", "0", "--http-port", "off", "--memory", "1G"],
-    );
+    let ports = ["--port", "0", "--http-port", "off", "--thrift-port", "0", "--thrift2-port", "0"];
+    let settings = [&["standalone", "--data", &data, "--memory", "1G"][..], &ports].concat();
+    let store = Ferrobase::start(folder, &settings);
     let connect = format!("127.0.0.1:{}", store.port("port"));
     let gateway = Ferrobase::start(
         folder,

@@ -54,11 +54,11 @@ impl Kind {
         }
     }
 
-    fn table(self) -> &'static str {
+    fn table(self, side: &Side) -> &'static str {
         match self {
             Kind::GetOne => "one",
             Kind::GetTen | Kind::Scan => "ten",
-            Kind::Put | Kind::PutAll => "written",
+            Kind::Put | Kind::PutAll => side.written,
         }
     }
 
@@ -73,15 +73,17 @@ impl Kind {
     }
 }
 
-/// One of the two that are compared.
+/// One of those that are compared.
 struct Side {
     name: &'static str,
     service: Service,
     port: u16,
     /// The process that speaks Thrift.
     gateway: u32,
-    /// The process that stores.
-    store: u32,
+    /// The process that stores, if it is another one.
+    store: Option<u32>,
+    /// The table that is written.
+    written: &'static str,
 }
 
 /// What a slice gave.
@@ -114,7 +116,7 @@ fn row(number: u64, columns: usize) -> Row {
 }
 
 /// Calls until `until`; the time of each. `whole`: every answer is read and counted.
-fn calls(peer: &mut Peer, kind: Kind, seed: u64, until: Instant, whole: bool) -> Vec<Duration> {
+fn calls(side: &Side, peer: &mut Peer, kind: Kind, seed: u64, until: Instant, whole: bool) -> Vec<Duration> {
     let (mut numbers, mut times, mut scanner) = (Numbers(seed), Vec::new(), None);
     let batch = if kind == Kind::PutAll { BATCH } else { 1 };
     let mut rows: Vec<Row> = (0..batch as u64).map(|number| row(seed ^ number, 1)).collect();
@@ -129,14 +131,14 @@ fn calls(peer: &mut Peer, kind: Kind, seed: u64, until: Instant, whole: bool) ->
             }
             // A fourth of the rows lies behind it at least, more than a scanner is asked for.
             let from = format!("{:02x}", numbers.below(0xc0));
-            scanner = Some(peer.open_scanner(kind.table(), &from));
+            scanner = Some(peer.open_scanner(kind.table(side), &from));
         }
         let wanted = key(number(&mut numbers));
         let begun = Instant::now();
         match (kind, scanner) {
-            (Kind::GetOne | Kind::GetTen, _) => peer.get(kind.table(), &wanted),
-            (Kind::Put, _) => peer.put(kind.table(), &rows[0]),
-            (Kind::PutAll, _) => peer.put_all(kind.table(), &rows),
+            (Kind::GetOne | Kind::GetTen, _) => peer.get(kind.table(side), &wanted),
+            (Kind::Put, _) => peer.put(kind.table(side), &rows[0]),
+            (Kind::PutAll, _) => peer.put_all(kind.table(side), &rows),
             (Kind::Scan, scanner) => peer.scan(scanner.expect("opened above"), BATCH as i32),
         }
         times.push(begun.elapsed());
@@ -181,28 +183,35 @@ impl Side {
                 move || {
                     let mut peer = Peer::connect(self.service, self.port);
                     barrier.wait();
-                    calls(&mut peer, kind, seed * 1000 + number as u64, Instant::now() + length, whole)
+                    calls(self, &mut peer, kind, seed * 1000 + number as u64, Instant::now() + length, whole)
                 }
             };
             let threads: Vec<_> = (0..connections).map(|number| scope.spawn(work(number))).collect();
-            let (gateway, store) = (processor_time(self.gateway), processor_time(self.store));
+            let spent = || (processor_time(self.gateway), self.store.map_or(0.0, processor_time));
+            let (gateway, store) = spent();
             barrier.wait();
             let begun = Instant::now();
             for thread in threads {
                 slice.times.extend(thread.join().expect("a driver does not panic"));
             }
             slice.seconds = begun.elapsed().as_secs_f64();
-            slice.gateway = processor_time(self.gateway) - gateway;
-            slice.store = processor_time(self.store) - store;
+            let after = spent();
+            (slice.gateway, slice.store) = (after.0 - gateway, after.1 - store);
         });
         slice
     }
 }
 
+/// Those that are compared: HBase, a gateway of its own before the store, and the gateway inside the store's process.
+const HBASE: usize = 0;
+const APART: usize = 1;
+const INSIDE: usize = 2;
+const SIDES: usize = 3;
+
 /// Rounds of one kind of call with so many connections.
 #[derive(Default)]
 struct Rounds {
-    sides: [Vec<Slice>; 2],
+    sides: [Vec<Slice>; SIDES],
 }
 
 impl Rounds {
@@ -210,9 +219,9 @@ impl Rounds {
         spread(&self.sides[side].iter().map(of).collect::<Vec<_>>(), digits)
     }
 
-    /// Of the first side's to the second's, in each round.
-    fn ratio(&self, of: impl Fn(&Slice) -> f64) -> String {
-        let ratios = self.sides[0].iter().zip(&self.sides[1]).map(|(own, other)| of(own) / of(other));
+    /// Of a side's to HBase's, in each round.
+    fn ratio(&self, side: usize, of: impl Fn(&Slice) -> f64) -> String {
+        let ratios = self.sides[side].iter().zip(&self.sides[HBASE]).map(|(own, other)| of(own) / of(other));
         spread(&ratios.collect::<Vec<_>>(), 2)
     }
 
@@ -226,20 +235,24 @@ impl Rounds {
 pub fn run(folder: &Path, service: Service, seconds: u64, rounds: u64, warm_seconds: u64) {
     let (store, gateway) = crate::start_ferrobase(folder);
     let hbase = HBase::start_for_figures(&folder.join("hbase"), HEAP_MB);
+    create_in_ferrobase(store.port("port"), "inside");
     for table in ["one", "ten", "written"] {
         create_in_ferrobase(store.port("port"), table);
         create_in_hbase(&hbase, folder, table);
     }
     let (api, port) = match service {
-        Service::One => (ThriftApi::One, gateway.port("thrift_port")),
-        Service::Two => (ThriftApi::Two, gateway.port("thrift2_port")),
+        Service::One => (ThriftApi::One, "thrift_port"),
+        Service::Two => (ThriftApi::Two, "thrift2_port"),
     };
     let other = hbase.thrift(api, &["-f"]);
-    let sides = [
-        Side { name: "Ferrobase", service, port, gateway: gateway.pid(), store: store.pid() },
-        Side { name: "HBase", service, port: other.port, gateway: other.pid(), store: hbase.pid() },
+    let side = |name, port, gateway, store, written| Side { name, service, port, gateway, store, written };
+    let sides: [Side; SIDES] = [
+        side("HBase", other.port, other.pid(), Some(hbase.pid()), "written"),
+        side("a gateway", gateway.port(port), gateway.pid(), Some(store.pid()), "written"),
+        side("the server", store.port(port), store.pid(), None, "inside"),
     ];
-    sides.iter().for_each(Side::fill);
+    // The third reads the second's tables.
+    sides[..INSIDE].iter().for_each(Side::fill);
     let most = CONNECTIONS.into_iter().max().expect("some");
     for (at, kind) in KINDS.into_iter().enumerate() {
         for side in &sides {
@@ -255,10 +268,12 @@ pub fn run(folder: &Path, service: Service, seconds: u64, rounds: u64, warm_seco
         .collect();
     for round in 0..rounds {
         for (kind, connections, measured) in &mut all {
-            // Who begins changes, so that what a slice leaves behind meets both.
-            for turn in 0..2 {
-                let side = ((round + turn) % 2) as usize;
-                let slice = sides[side].slice(*kind, *connections, 100 + round, Duration::from_secs(seconds), false);
+            // Who begins changes, so that what a slice leaves behind meets all.
+            for turn in 0..SIDES {
+                let turn = if round % 2 == 0 { turn } else { SIDES - 1 - turn };
+                let (side, length) = ((round as usize + turn) % SIDES, Duration::from_secs(seconds));
+                let seed = 100 + round * SIDES as u64 + side as u64;
+                let slice = sides[side].slice(*kind, *connections, seed, length, false);
                 assert!(!slice.times.is_empty(), "{kind:?}: no call ended within a slice");
                 measured.sides[side].push(slice);
             }
@@ -266,35 +281,34 @@ pub fn run(folder: &Path, service: Service, seconds: u64, rounds: u64, warm_seco
         eprintln!("round {} of {rounds}", round + 1);
     }
     println!(
-        "| call | connections | Ferrobase, calls/s | HBase, calls/s | times HBase's | Ferrobase, p50 / p99 ms | HBase, p50 / p99 ms |\n\
-         | --- | --- | --- | --- | --- | --- | --- |"
+        "| call | connections | HBase, calls/s | p50 / p99 ms | a gateway, calls/s | times HBase's | p50 / p99 ms | inside the server, calls/s \
+         | times HBase's | p50 / p99 ms |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
     for (kind, connections, measured) in &mut all {
-        println!(
-            "| {} | {connections} | {} | {} | {} | {} | {} |",
-            kind.name(service),
-            measured.spread(0, 0, Slice::rate),
-            measured.spread(1, 0, Slice::rate),
-            measured.ratio(Slice::rate),
-            measured.percentiles(0),
-            measured.percentiles(1),
-        );
+        print!("| {} | {connections} | {} | ", kind.name(service), measured.spread(HBASE, 0, Slice::rate));
+        print!("{} |", measured.percentiles(HBASE));
+        for side in [APART, INSIDE] {
+            let (rate, ratio) = (measured.spread(side, 0, Slice::rate), measured.ratio(side, Slice::rate));
+            print!(" {rate} | {ratio} | {} |", measured.percentiles(side));
+        }
+        println!();
     }
     println!(
-        "\n| µs of processor time a call | connections | Ferrobase's gateway | HBase's gateway | of HBase's | Ferrobase's store | HBase's store | of HBase's |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "\n| µs of processor time a call | connections | HBase's gateway + its region server | a gateway + the store | HBase's to it \
+         | inside the server | HBase's to it |\n| --- | --- | --- | --- | --- | --- | --- |"
     );
     for (kind, connections, measured) in &all {
         let (gateway, store) = (|s: &Slice| s.per_call(s.gateway), |s: &Slice| s.per_call(s.store));
+        let times = |side| measured.ratio(side, |slice| 1.0 / slice.per_call(slice.gateway + slice.store));
+        let both = |side| format!("{} + {}", measured.spread(side, 0, gateway), measured.spread(side, 0, store));
         println!(
-            "| {} | {connections} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {connections} | {} | {} | {} | {} | {} |",
             kind.name(service),
-            measured.spread(0, 0, gateway),
-            measured.spread(1, 0, gateway),
-            measured.ratio(gateway),
-            measured.spread(0, 0, store),
-            measured.spread(1, 0, store),
-            measured.ratio(store),
+            both(HBASE),
+            both(APART),
+            times(APART),
+            measured.spread(INSIDE, 0, gateway),
+            times(INSIDE),
         );
     }
 }

@@ -53,6 +53,9 @@ impl Default for Limits {
     }
 }
 
+/// More than the envelope adds to a call's own bytes and names.
+pub(crate) const ENVELOPE_BYTES: usize = 1 << 10;
+
 /// The calls of a server.
 pub(crate) struct Calls {
     service: Arc<dyn Service>,
@@ -70,8 +73,8 @@ impl Calls {
         &self.limits
     }
 
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.clock
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 }
 
@@ -118,6 +121,19 @@ impl Drop for Room {
 impl Lane {
     pub(crate) fn new(calls: Arc<Calls>) -> Lane {
         Lane { calls, open: Arc::default() }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        self.calls.limits()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &**self.calls.clock()
+    }
+
+    /// Calls that have not ended.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
     }
 
     fn admit(&self, bytes: usize) -> Result<Room, RpcError> {
@@ -178,6 +194,23 @@ impl Lane {
         }));
         None
     }
+}
+
+/// The server takes no more calls.
+pub(crate) fn stopped() -> RpcError {
+    let class = "regionserver.RegionServerStoppedException";
+    RpcError::of(ErrorKind::NotServing, class, "server is shutting down")
+}
+
+/// The answer, unless it is longer than a frame.
+pub(crate) fn fitting(result: Result<Reply, RpcError>, frame_bytes_max: usize) -> Result<Reply, RpcError> {
+    let reply = result?;
+    let bytes = reply.param.len() + reply.cells.len() + ENVELOPE_BYTES;
+    if bytes > frame_bytes_max {
+        let message = format!("answer is too big; ask for less at once. bytes=`{bytes}`, limit=`{frame_bytes_max}`");
+        return Err(RpcError::new(ErrorKind::Invalid, message));
+    }
+    Ok(reply)
 }
 
 /// The request is longer than the server takes.

@@ -8,6 +8,7 @@
 
 mod calls;
 pub mod cell_block;
+pub mod direct;
 mod exception;
 pub mod filter;
 pub mod grpc;

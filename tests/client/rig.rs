@@ -84,8 +84,8 @@ impl Node {
             dispatcher = dispatcher.with(service, master.clone());
         }
         let stop = Shutdown::new();
-        let door = grpc::serve(listener, Arc::new(dispatcher), stop.clone(), Limits::default());
-        let door = runtime::task::spawn("door", door);
+        let server_of_calls = grpc::Server::new(&Runtime::system(), Arc::new(dispatcher), Limits::default());
+        let door = runtime::task::spawn("door", grpc::serve(listener, Arc::new(server_of_calls), stop.clone()));
         Node { address, server, fs, master, log, stop, door }
     }
 

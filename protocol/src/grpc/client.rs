@@ -32,10 +32,9 @@ use tonic::client::Grpc;
 use tonic::codegen::http::{self, Uri, uri::PathAndQuery};
 
 use super::codec::{
-    CONNECTION_WINDOW_BYTES, ClientCodec, ENVELOPE_BYTES, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES,
-    Tasks, present,
+    CONNECTION_WINDOW_BYTES, ClientCodec, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, Tasks, present,
 };
-use crate::calls::too_big;
+use crate::calls::{ENVELOPE_BYTES, too_big};
 use crate::envelope::{Request, Response};
 use crate::exception::exception_from;
 use crate::messages::{CellBlockMeta, RequestHeader};

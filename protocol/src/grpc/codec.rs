@@ -16,8 +16,6 @@ pub(super) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 pub(super) const HTTP_FRAME_BYTES: u32 = 256 << 10;
 /// Metadata of a stream's answers: the longest message that the server takes.
 pub(super) const FRAME_BYTES_MAX: &str = "ferrobase-frame-bytes-max";
-/// More than the envelope adds to a call's own bytes and names.
-pub(super) const ENVELOPE_BYTES: usize = 1 << 10;
 
 pub(super) type ServerCodec = ProstCodec<Response, Request>;
 pub(super) type ClientCodec = ProstCodec<Request, Response>;

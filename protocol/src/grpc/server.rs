@@ -21,7 +21,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use model::ErrorKind;
 use runtime::Runtime;
 use runtime::clock::within;
 use runtime::net::{TcpListener, TcpStream};
@@ -32,10 +31,10 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
 
 use super::codec::{
-    CONNECTION_WINDOW_BYTES, ENVELOPE_BYTES, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, ServerCodec,
-    Tasks, present,
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, ServerCodec, Tasks, present,
 };
-use crate::calls::{Answer, Calls, Lane, Limits};
+use crate::calls::{Answer, Calls, Lane, Limits, fitting, stopped};
+use crate::direct::Direct;
 use crate::envelope::{Request, Response};
 use crate::exception::exception_to;
 use crate::listen::{self, Door, Doors, Opening};
@@ -43,11 +42,9 @@ use crate::messages::{CellBlockMeta, ResponseHeader};
 use crate::service::{Call, Reply, RpcError, Service};
 
 /// Serves gRPC alone, until `shutdown` and the end of the open calls.
-pub async fn serve(listener: TcpListener, service: Arc<dyn Service>, shutdown: Shutdown, limits: Limits) {
-    let runtime = Runtime::system();
-    let door = Arc::new(Server::new(&runtime, service, limits.clone()));
-    let doors = Doors::default().with(Opening::Http2, door);
-    listen::serve(listener, doors, runtime.clock, limits, shutdown).await;
+pub async fn serve(listener: TcpListener, server: Arc<Server>, shutdown: Shutdown) {
+    let (clock, limits) = (server.calls.clock().clone(), server.calls.limits().clone());
+    listen::serve(listener, Doors::default().with(Opening::Http2, server), clock, limits, shutdown).await;
 }
 
 /// The door for gRPC.
@@ -66,13 +63,18 @@ impl Server {
     pub fn new(runtime: &Runtime, service: Arc<dyn Service>, limits: Limits) -> Server {
         Server { calls: Calls::new(service, runtime.clock.clone(), limits) }
     }
+
+    /// The same server for callers in this process, as one connection, until `shutdown`.
+    pub fn direct(&self, shutdown: Shutdown) -> Arc<Direct> {
+        Arc::new(Direct::new(Lane::new(self.calls.clone()), shutdown))
+    }
 }
 
 #[async_trait]
 impl Door for Server {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, shutdown: Shutdown) {
         let limits = self.calls.limits().clone();
-        let (clock, lane) = (self.calls.clock(), Lane::new(self.calls.clone()));
+        let (clock, lane) = (&**self.calls.clock(), Lane::new(self.calls.clone()));
         let opened = Arc::new(AtomicBool::new(false));
         let answer = service_fn({
             let (opened, shutdown, frame_bytes_max) = (opened.clone(), shutdown.clone(), limits.frame_bytes_max);
@@ -214,8 +216,7 @@ impl Stream for Session {
 impl Session {
     fn begin(&mut self, id: u32, request: Request) -> Option<Result<Reply, RpcError>> {
         if self.shutdown.is_signalled() {
-            let class = "regionserver.RegionServerStoppedException";
-            return Some(Err(RpcError::of(ErrorKind::NotServing, class, "server is shutting down")));
+            return Some(Err(stopped()));
         }
         let call = Call {
             service: request.service,
@@ -237,17 +238,8 @@ impl Session {
 }
 
 fn response(id: u32, result: Result<Reply, RpcError>, frame_bytes_max: usize) -> Response {
-    let result = result.and_then(|reply| {
-        let bytes = reply.param.len() + reply.cells.len() + ENVELOPE_BYTES;
-        if bytes > frame_bytes_max {
-            let message =
-                format!("answer is too big; ask for less at once. bytes=`{bytes}`, limit=`{frame_bytes_max}`");
-            return Err(RpcError::new(ErrorKind::Invalid, message));
-        }
-        Ok(reply)
-    });
     let mut header = ResponseHeader { call_id: Some(id), ..ResponseHeader::default() };
-    match result {
+    match fitting(result, frame_bytes_max) {
         Ok(Reply { param, cells }) => {
             // A cell block is no longer than a frame, which fits.
             header.cell_block_meta =

@@ -83,7 +83,8 @@ async fn served_at(address: &str, limits: Limits) -> Served {
     let address = listener.local_addr().expect("address").to_string();
     let (shutdown, service) =
         (Shutdown::new(), Arc::new(Scripted { begun: 0.into(), ended: 0.into(), gate: Semaphore::new(0) }));
-    let task = tokio::spawn(serve(listener, service.clone(), shutdown.clone(), limits));
+    let server = Arc::new(Server::new(&Runtime::system(), service.clone(), limits));
+    let task = tokio::spawn(serve(listener, server, shutdown.clone()));
     Served { address, service, shutdown, task }
 }
 

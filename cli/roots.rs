@@ -50,6 +50,10 @@ pub enum Use {
 impl RootFlags {
     fn place(&self, flag: &str, url: &str) -> Result<Place, Failure> {
         match url.split_once("://") {
+            None if ["s3:", "hdfs:", "file:"].iter().any(|scheme| url.starts_with(scheme)) => {
+                let why = format!("a URL has two slashes behind its `:`; a folder of this name is ./{url}");
+                Err(Failure::usage(format!("{flag} `{url}`: {why}")))
+            }
             None if !url.is_empty() => Ok(Place::Folder(url.into())),
             Some(("file", path)) if path.starts_with('/') => Ok(Place::Folder(path.into())),
             Some(("s3", _)) => {

@@ -16,11 +16,12 @@ use filesystem::{Entry, Filesystem};
 use model::ErrorKind;
 use model::region::RegionInfo;
 use model::schema::TableName;
+use storage::StorageError;
 use storage::cache::BlockCache;
 use storage::file::reader::HFileReader;
 use storage::manifest::{self, FileEntry, Manifest};
 use storage::region::{file_epoch, folder};
-use storage::wal::survey::{self, ObjectEnd};
+use storage::wal::survey::{self, ObjectEnd, Wanted};
 use storage::wal::{self, FindRoot, StreamId};
 
 use crate::catalog::{self, Catalog, META_TABLE_ID, OWN_TABLE_ID, own_region};
@@ -121,11 +122,19 @@ async fn stream(logs: &Arc<dyn Filesystem>, id: StreamId, tell: &mut (dyn FnMut(
     };
     let mut findings = 0;
     for object in found.into_iter().flat_map(|stream| stream.objects) {
-        if let ObjectEnd::Damaged { at, why } = object.end {
-            let why = format!("at byte {at}: {why}; regions that need log stream {id} cannot be opened");
-            tell(&Finding { kind: FindingKind::Damaged, path: object.path, why, repaired: false });
-            findings += 1;
-        }
+        let (at, why) = match &object.end {
+            ObjectEnd::Damaged { at, why } => (*at, why.clone()),
+            ObjectEnd::Whole | ObjectEnd::Torn { .. } => {
+                match survey::entries(logs, id.stream, &object, &Wanted::default(), &mut |_| {}).await {
+                    Ok(()) => continue,
+                    Err(StorageError::Corrupt { offset, why, .. }) => (offset, why),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        let why = format!("at byte {at}: {why}; regions that need log stream {id} cannot be opened");
+        tell(&Finding { kind: FindingKind::Damaged, path: object.path, why, repaired: false });
+        findings += 1;
     }
     Ok(findings)
 }

@@ -113,6 +113,58 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
     assert!(output.status.code() == Some(4) && said(&output).1.contains("holds no store"), "{:?}", said(&output));
 }
 
+/// What another root would take for its own, and what only looks like a bucket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_inside_another_and_half_a_url_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bucket = Bucket::start(&folder.path().join("store")).await.expect("the store starts");
+    bucket.make_bucket("ferrobase").expect("a bucket");
+    let server = start(&bucket, &folder.path().join("one"));
+    for (data, hint) in [
+        ("s3://ferrobase/root/inner", "lies inside the data root s3://ferrobase/root"),
+        ("s3://ferrobase/root/ferrobase/log/", "lies inside the data root s3://ferrobase/root"),
+        ("s3:/ferrobase/other", "two slashes"),
+    ] {
+        let arguments = ["standalone", "--data", data, "--port", "0", "--http-port", "off"];
+        let output = run(environment(&bucket).to_vec(), folder.path(), &arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{data}: {:?}", said(&output));
+        assert!(said(&output).1.contains(hint), "{data}: {:?}", said(&output));
+    }
+    assert_eq!(server.stop(), Some(0));
+    assert!(!folder.path().join("s3:").exists(), "no folder has this name");
+}
+
+/// The log's own bytes, which nothing reads until a region needs them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fsck_reads_the_log_of_a_dead_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
+    bucket.make_bucket("ferrobase").expect("a bucket");
+    let server = start(&bucket, &folder.join("one"));
+    let connect = format!("127.0.0.1:{}", server.port);
+    let script = format!("create 't', 'f'; put 't', 'a', 'f:q', '{}'", "long ".repeat(20_000));
+    let wrote = ferrobase(folder, &["shell", "--connect", &connect, "-c", &script]);
+    assert!(wrote.status.success(), "{:?}", said(&wrote));
+    server.kill();
+    let fsck = async || run(environment(&bucket).to_vec(), folder, &["fsck", "--data", DATA, "--deep"]).await;
+    let sound = fsck().await;
+    assert_eq!(sound.status.code(), Some(0), "{:?}", said(&sound));
+    let pieces = folder.join("store/objects/ferrobase/root/ferrobase/log");
+    let streams = std::fs::read_dir(&pieces).expect("a log").flatten();
+    let pieces = streams.filter_map(|stream| std::fs::read_dir(stream.path().join("p")).ok()).flatten().flatten();
+    let long =
+        pieces.map(|piece| piece.path()).find(|piece| std::fs::metadata(piece).is_ok_and(|it| it.len() > 100_000));
+    let long = long.expect("the piece of the long value");
+    let mut data = std::fs::read(&long).expect("read");
+    data[90_000] ^= 1;
+    std::fs::write(&long, data).expect("damaged");
+    let damaged = fsck().await;
+    assert_eq!(damaged.status.code(), Some(1), "{:?}", said(&damaged));
+    let name = long.file_name().and_then(|name| name.to_str()).expect("a name").trim_end_matches('~');
+    assert!(said(&damaged).0.contains(name) && said(&damaged).0.contains("not sound"), "{:?}", said(&damaged));
+}
+
 /// Data and log below two prefixes, a role for each, named on the command line; their keys end while the server writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_roles_serve_two_prefixes_and_their_keys_are_renewed() {

@@ -3,7 +3,9 @@
 //! Always true
 //! - A row is given once and whole, unless the scan has a batch or allows partial results; then its pieces follow each other
 //!   and no cell is given twice.
-//! - One batch is read ahead at most, and only after the first one was not all. A slow reader's scanner is kept alive.
+//! - One batch is read ahead at most, and only when half of the one before was taken. A slow reader's scanner is kept alive.
+//! - Without a limit or `caching` a batch has at most half as many rows, or parts of rows, as came before it, or [`FIRST_ROWS`]: who stops
+//!   early has made no server work much in vain.
 //! - A scanner that is not read to its end is closed when the stream is dropped.
 //! - After an error the stream is over.
 
@@ -34,6 +36,8 @@ use crate::row::Row;
 
 /// Bytes per response unless the scan says otherwise.
 const RESULT_BYTES: u64 = 2 << 20;
+/// Rows of the first batches unless the scan says otherwise.
+const FIRST_ROWS: u32 = 128;
 /// A scan of at most so many rows is answered by one call per region if it fits.
 const ONE_SHOT_ROWS: u32 = 1_000;
 /// Largest row that is put together from parts.
@@ -46,6 +50,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 /// Rows of a scan, in order. Either a stream or, with [`RowStream::next_row`], asked for one by one.
 pub struct RowStream {
     ready: VecDeque<Row>,
+    /// So many rows left of a batch have the next one fetched.
+    half: usize,
     state: State,
 }
 
@@ -54,8 +60,15 @@ type Fetched = (Box<Driver>, Result<Vec<Row>>);
 enum State {
     New(Box<Driver>),
     First(BoxFuture<'static, Fetched>),
-    Ahead(mpsc::Receiver<Result<Vec<Row>>>),
+    Ahead(Ahead),
     Over,
+}
+
+/// A driver that goes on in the background.
+struct Ahead {
+    /// Asks for a batch.
+    wants: mpsc::Sender<()>,
+    batches: mpsc::Receiver<Result<Vec<Row>>>,
 }
 
 impl std::fmt::Debug for RowStream {
@@ -66,7 +79,8 @@ impl std::fmt::Debug for RowStream {
 
 impl RowStream {
     pub(crate) fn new(cluster: Arc<Cluster>, subject: Subject, table: TableName, scan: Scan) -> RowStream {
-        RowStream { ready: VecDeque::new(), state: State::New(Box::new(Driver::new(cluster, subject, table, scan))) }
+        let state = State::New(Box::new(Driver::new(cluster, subject, table, scan)));
+        RowStream { ready: VecDeque::new(), half: 0, state }
     }
 
     /// The next row; `None` at the end. Dropping the future loses nothing.
@@ -84,6 +98,11 @@ impl Stream for RowStream {
     fn poll_next(mut self: Pin<&mut Self>, ctx: &mut Context<'_>) -> Poll<Option<Result<Row>>> {
         loop {
             if let Some(row) = self.ready.pop_front() {
+                if self.ready.len() == self.half
+                    && let State::Ahead(ahead) = &self.state
+                {
+                    let _ = ahead.wants.try_send(()); // a driver that is gone has told why
+                }
                 return Poll::Ready(Some(Ok(row)));
             }
             let fetched = match &mut self.state {
@@ -104,11 +123,14 @@ impl Stream for RowStream {
                     };
                     Some(rows)
                 }
-                State::Ahead(batches) => ready!(batches.poll_recv(ctx)),
+                State::Ahead(ahead) => ready!(ahead.batches.poll_recv(ctx)),
                 State::Over => None,
             };
             match fetched {
-                Some(Ok(rows)) => self.ready.extend(rows),
+                Some(Ok(rows)) => {
+                    self.half = rows.len() / 2;
+                    self.ready.extend(rows);
+                }
                 Some(Err(error)) => {
                     self.state = State::Over;
                     return Poll::Ready(Some(Err(error)));
@@ -171,6 +193,8 @@ struct Driver {
     parts_bytes: usize,
     /// Rows complete.
     rows: u32,
+    /// Answers' results: rows or parts of them.
+    results: u32,
     /// Regions read to their end.
     regions: u32,
     /// The read point to continue with in this region.
@@ -209,36 +233,38 @@ impl Driver {
             parts: Vec::new(),
             parts_bytes: 0,
             rows: 0,
+            results: 0,
             regions: 0,
             out_of_order: false,
         }
     }
 
-    /// Goes on in the background, one batch ahead of the reader.
-    fn read_ahead(self: Box<Driver>) -> mpsc::Receiver<Result<Vec<Row>>> {
-        let (sender, receiver) = mpsc::channel(1);
-        runtime::task::spawn("scan", self.run(sender));
-        receiver
+    /// Goes on in the background, a batch whenever one is asked for.
+    fn read_ahead(self: Box<Driver>) -> Ahead {
+        let (wants, asked) = mpsc::channel(1);
+        let (sender, batches) = mpsc::channel(1);
+        runtime::task::spawn("scan", self.run(asked, sender));
+        Ahead { wants, batches }
     }
 
-    async fn run(mut self: Box<Driver>, sender: mpsc::Sender<Result<Vec<Row>>>) {
+    async fn run(mut self: Box<Driver>, mut asked: mpsc::Receiver<()>, sender: mpsc::Sender<Result<Vec<Row>>>) {
         let clock = self.cluster.calls.runtime.clock.clone();
         while !self.finished {
-            let room = loop {
+            loop {
                 let pause = self.scanner.as_ref().map_or(DEFAULT_LEASE, |scanner| scanner.lease) / 3;
-                match within(&*clock, pause, sender.reserve()).await {
-                    Some(Ok(room)) => break room,
-                    Some(Err(_)) => return,
+                match within(&*clock, pause, asked.recv()).await {
+                    Some(Some(())) => break,
+                    Some(None) => return,
                     None => self.renew().await,
                 }
-            };
+            }
             let batch = tokio::select! {
-                batch = self.fetch() => batch,
+                biased; // it may have been dropped since it asked
                 () = sender.closed() => return,
+                batch = self.fetch() => batch,
             };
             let over = batch.is_err();
-            room.send(batch);
-            if over {
+            if sender.send(batch).await.is_err() || over {
                 return;
             }
         }
@@ -312,7 +338,9 @@ impl Driver {
     /// One call, and what it brings.
     async fn step(&mut self, limit: Duration, rows: &mut Vec<Row>) -> Result<(), RpcError> {
         let wanted = self.rows_wanted();
-        let most = self.scan.caching.unwrap_or(i32::MAX as u32).min(wanted).min(i32::MAX as u32);
+        let all_are_wanted = self.one_shot || self.scan.limit.is_some();
+        let likely = if all_are_wanted { wanted } else { FIRST_ROWS.max(self.results / 2) };
+        let most = self.scan.caching.unwrap_or(likely).min(wanted).min(i32::MAX as u32);
         let common = pb::ScanRequest {
             number_of_rows: Some(most),
             limit_of_rows: self.scan.limit.map(|_| wanted),
@@ -362,6 +390,7 @@ impl Driver {
             self.read_point = Some(answer.mvcc_read_point());
         }
         self.out_of_order = false;
+        self.results = self.results.saturating_add(u32::try_from(results.len()).unwrap_or(u32::MAX));
         let nothing = results.is_empty();
         for result in results {
             self.take(result, rows)?;

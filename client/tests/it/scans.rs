@@ -211,7 +211,37 @@ async fn caching_and_size_are_told() {
     assert_eq!((request.number_of_rows(), request.scan.expect("scan").max_result_size()), (7, 1234));
     read(script.table().await.scan(Scan::default())).await;
     let request = opened(&script).remove(1);
-    assert_eq!((request.number_of_rows(), request.scan.expect("scan").max_result_size()), (i32::MAX as u32, 2 << 20));
+    assert_eq!((request.number_of_rows(), request.scan.expect("scan").max_result_size()), (128, 2 << 20));
+    read(script.table().await.scan(Scan { limit: Some(5000), ..Scan::default() })).await;
+    assert_eq!(opened(&script).remove(2).number_of_rows(), 5000, "all of them are wanted");
+}
+
+/// Who stops early has had little more read than what was taken.
+#[tokio::test]
+async fn batches_grow_with_what_was_given_and_are_asked_for_at_half_of_the_one_before() {
+    let script = Script::live(&[(region("", ""), 1)]);
+    let answer = pb::ScanResponse { scanner_id: Some(5), more_results: Some(true), ..pb::ScanResponse::default() };
+    let answer = pb::ScanResponse { more_results_in_region: Some(true), ..answer };
+    let rows_of = |name: &str| (0..300).map(|n| (cells(&format!("{name}{n:03}"), 0, 1), false)).collect::<Vec<_>>();
+    script.next("Scan", [Act::Reply(scan_reply(answer, &rows_of("a")))]);
+    script.next("Scan", [page(true, &rows_of("b")), page(false, &[])]);
+    let mut rows = script.table().await.scan(Scan::default());
+    let asked = || {
+        let seen = script.seen("Scan");
+        seen.iter().map(|seen| seen.decode::<pb::ScanRequest>().number_of_rows()).collect::<Vec<_>>()
+    };
+    for _ in 0..149 {
+        assert!(rows.next_row().await.expect("scan").is_some());
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert_eq!(asked(), [128]);
+    assert!(rows.next_row().await.expect("scan").is_some());
+    until(|| asked().len() == 2).await;
+    for _ in 150..600 {
+        assert!(rows.next_row().await.expect("scan").is_some());
+    }
+    assert!(rows.next_row().await.expect("scan").is_none());
+    assert_eq!(asked(), [128, 150, 300]);
 }
 
 #[tokio::test]

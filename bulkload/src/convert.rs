@@ -77,9 +77,23 @@ impl Output {
     /// Storage fails.
     pub async fn write(&self, sorted: &Sorted, regions: &[RegionInfo]) -> Result<Vec<StoreFile>> {
         self.progress.phase("write", 0);
-        let work: Vec<_> = regions.iter().map(|region| self.write_region(sorted, region)).collect();
-        let made: Vec<Vec<StoreFile>> = stream::iter(work).buffered(self.parallel.max(1)).try_collect().await?;
-        Ok(made.into_iter().flatten().collect())
+        let (alive, mut ended) = mpsc::channel::<()>(1);
+        let work = regions.iter().map(async |region| {
+            let (me, sorted, region, alive) = (self.clone(), sorted.clone(), region.clone(), alive.clone());
+            // Tasks of their own, for several cores; they end with this one.
+            let task = runtime::task::spawn("write", async move {
+                let _alive = alive;
+                me.write_region(&sorted, &region).await
+            });
+            let mut task = scopeguard::guard(task, |task| task.abort());
+            (&mut *task).await.map_err(|error| LoadError::Usage(error.to_string()))?
+        });
+        let work: Vec<_> = work.collect();
+        let made: Result<Vec<Vec<StoreFile>>> = stream::iter(work).buffered(self.parallel.max(1)).try_collect().await;
+        // After a failure nothing is written any more when the caller hears of it.
+        drop(alive);
+        ended.recv().await;
+        Ok(made?.into_iter().flatten().collect())
     }
 
     async fn write_region(&self, sorted: &Sorted, region: &RegionInfo) -> Result<Vec<StoreFile>> {

@@ -46,7 +46,7 @@ pub struct Sorter {
 }
 
 /// Sorted cells.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sorted {
     runs: Vec<Arc<HFileReader>>,
 }

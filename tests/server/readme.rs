@@ -20,6 +20,9 @@ fn the_first_command_of_the_readme_shows_a_put_and_a_scan() {
             .args(["-c", commands[0]])
             .current_dir(root)
             .env("FERROBASE_DATA", data.path().join("data"))
+            // The commands are the README's, the optimisation is not: it takes minutes and changes nothing that is looked at here.
+            .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")])
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .stdin(Stdio::null())
             .output()
             .expect("bash starts");

@@ -308,6 +308,21 @@ impl Hdfs {
         self.wait_live(self.running());
     }
 
+    /// Whether every DataNode holds a replica of the newest block that is being written. One that was dead is passed over until the NameNode
+    /// has heard of it.
+    pub fn newest_block_is_everywhere(&self) -> bool {
+        let newest: Vec<Option<u64>> = (0..self.datanodes.len()).map(|i| self.newest_block(i)).collect();
+        newest[0].is_some() && newest.iter().all(|other| *other == newest[0])
+    }
+
+    /// The greatest number of a block that a DataNode has open.
+    fn newest_block(&self, i: usize) -> Option<u64> {
+        let pools = std::fs::read_dir(self.folder.join(format!("dn{i}/data/current"))).ok()?;
+        let open = pools.flatten().filter_map(|pool| std::fs::read_dir(pool.path().join("current/rbw")).ok());
+        let names = open.flatten().flatten().filter_map(|file| file.file_name().into_string().ok());
+        names.filter_map(|name| name.strip_prefix("blk_")?.parse().ok()).max()
+    }
+
     /// SIGSTOP of a DataNode; [`Hdfs::resume_datanode`] ends it.
     pub fn pause_datanode(&self, i: usize) {
         self.datanodes[i].as_ref().expect("it runs").freeze();

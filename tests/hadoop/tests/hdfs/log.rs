@@ -127,7 +127,17 @@ impl Load {
 }
 
 async fn kill_under_load(hdfs: &mut Hdfs, victims: &[usize]) -> Duration {
-    let mut load = Load::new(open(settings(hdfs)).await);
+    // What has fewer replicas than nodes dies with them, and waits for them.
+    let begun = Instant::now();
+    let mut load = loop {
+        let mut load = Load::new(open(settings(hdfs)).await);
+        load.put().await;
+        if hdfs.newest_block_is_everywhere() {
+            break load;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "no log has three replicas");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     for _ in 0..100 {
         load.put().await;
     }

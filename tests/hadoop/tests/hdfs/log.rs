@@ -154,9 +154,13 @@ async fn kill_under_load(hdfs: &mut Hdfs, victims: &[usize]) -> Duration {
     assert_eq!(load.fs.read_at("blob", 99_990, 100).await.expect("read"), vec![7; 10]);
     assert_eq!(load.fs.register_read("r").await.expect("read").expect("exists").body, "body");
     drop(load.writer.take());
-    load.check().await;
-    for victim in victims {
-        hdfs.restart_datanode(*victim);
+    // A node that leaves a pipeline by itself leaves two replicas: if both die, what they hold is there when one is back, and not before.
+    if let [one] = victims {
+        load.check().await;
+        hdfs.restart_datanode(*one);
+    } else {
+        victims.iter().for_each(|victim| hdfs.restart_datanode(*victim));
+        load.check().await;
     }
     gap
 }

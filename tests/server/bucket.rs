@@ -12,6 +12,13 @@ use super::{ferrobase, said};
 
 pub const DATA: &str = "s3://ferrobase/root";
 
+/// A store in a folder, with the bucket that these tests use.
+pub async fn a_bucket(folder: &Path) -> Bucket {
+    let bucket = Bucket::start(folder).await.expect("the store starts");
+    bucket.make_bucket("ferrobase").expect("a bucket");
+    bucket
+}
+
 pub fn environment(bucket: &Bucket) -> [(&'static str, String); 4] {
     [
         ("AWS_ENDPOINT_URL", bucket.endpoint()),
@@ -38,8 +45,7 @@ pub async fn run(environment: Vec<(&'static str, String)>, folder: &Path, argume
 async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(&folder.join("store")).await;
     let server = start(&bucket, &folder.join("one"));
     let connect = format!("127.0.0.1:{}", server.port);
     bucket.take_log();
@@ -117,8 +123,7 @@ async fn a_bucket_is_served_without_listing_and_its_requests_are_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_root_inside_another_and_half_a_url_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bucket = Bucket::start(&folder.path().join("store")).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(&folder.path().join("store")).await;
     let server = start(&bucket, &folder.path().join("one"));
     for (data, hint) in [
         ("s3://ferrobase/root/inner", "lies inside the data root s3://ferrobase/root"),
@@ -139,8 +144,7 @@ async fn a_root_inside_another_and_half_a_url_are_refused() {
 async fn fsck_reads_the_log_of_a_dead_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(&folder.join("store")).await;
     let server = start(&bucket, &folder.join("one"));
     let connect = format!("127.0.0.1:{}", server.port);
     let script = format!("create 't', 'f'; put 't', 'a', 'f:q', '{}'", "long ".repeat(20_000));
@@ -170,8 +174,7 @@ async fn fsck_reads_the_log_of_a_dead_server() {
 async fn two_roles_serve_two_prefixes_and_their_keys_are_renewed() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(&folder.join("store")).await;
     let roles = ["root", "log"].map(|prefix| (prefix, format!("arn:aws:iam::123456789012:role/{prefix}")));
     for (prefix, role) in &roles {
         bucket.grant(role, &format!("{prefix}/"));

@@ -7,7 +7,6 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use client::{Connection, Table};
-use ferrobase_s3_fixture::Server as Bucket;
 use ferrobase_tests::process::{Server, binary};
 use filesystem::Filesystem;
 use filesystem::s3::{S3Filesystem, S3Settings};
@@ -347,8 +346,7 @@ async fn a_signal_ends_a_load_and_nothing_stays() {
 async fn files_in_a_bucket_are_adopted_and_text_comes_into_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let store = Bucket::start(&folder.join("store")).await.expect("the store starts");
-    store.make_bucket("ferrobase").expect("a bucket");
+    let store = bucket::a_bucket(&folder.join("store")).await;
     let environment = bucket::environment(&store).to_vec();
     let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let settings = S3Settings::from_env(bucket::DATA, true, &variable).expect("settings");

@@ -11,18 +11,13 @@ use model::query::{Get, Scan};
 use model::schema::{FamilyDescriptor, TableDescriptor};
 use model::{Cell, LATEST_TIMESTAMP};
 
+use super::bucket::a_bucket;
 use super::start::http;
 use super::{ferrobase, said};
 
 const DATA: &str = "s3://ferrobase/root";
 const ROWS: u64 = 3000;
 const VALUE: usize = 2000;
-
-async fn bucket(folder: &Path) -> Bucket {
-    let bucket = Bucket::start(&folder.join("store")).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
-    bucket
-}
 
 fn start(bucket: &Bucket, beside: &Path, extra: &[&str]) -> Server {
     let endpoint = bucket.endpoint();
@@ -113,7 +108,7 @@ fn metric(server: &Server, name: &str) -> u64 {
 async fn what_was_written_is_never_fetched_back_not_even_after_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let (bucket, cache) = (bucket(folder).await, folder.join("cache"));
+    let (bucket, cache) = (a_bucket(&folder.join("store")).await, folder.join("cache"));
     let flags = ["--cache-dir", cache.to_str().expect("text"), "--cache-size", "128M"];
     let server = start(&bucket, &folder.join("one"), &flags);
     let table_of_one = make(&server).await;
@@ -202,7 +197,7 @@ async fn a_full_disk_under_the_cache_is_told_once_and_costs_only_speed() {
         }
     }
     let _mounted = Mounted(disk.clone());
-    let (bucket, cache) = (bucket(folder).await, disk.join("cache"));
+    let (bucket, cache) = (a_bucket(&folder.join("store")).await, disk.join("cache"));
     let server =
         start(&bucket, &folder.join("one"), &["--cache-dir", cache.to_str().expect("text"), "--cache-size", "1G"]);
     let table = make(&server).await;

@@ -10,7 +10,6 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use bytes::Bytes;
 use client::{Connection, Table};
-use ferrobase_s3_fixture::Server as Bucket;
 use ferrobase_tests::process::Server;
 use filesystem::Filesystem;
 use filesystem::s3::{S3Filesystem, S3Settings};
@@ -595,8 +594,7 @@ async fn more_values_side_by_side_than_files_can_be_open_are_told() {
 async fn an_export_to_a_bucket_is_whole_and_is_loaded_from_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
-    let store = Bucket::start(&folder.join("store")).await.expect("the store starts");
-    store.make_bucket("ferrobase").expect("a bucket");
+    let store = bucket::a_bucket(&folder.join("store")).await;
     let environment = bucket::environment(&store).to_vec();
     let server = Server::start(&folder.join("data"), &[]);
     let connect = format!("127.0.0.1:{}", server.port);

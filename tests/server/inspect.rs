@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ferrobase_s3_fixture::Server as Bucket;
 use ferrobase_tests::process::{Server, binary};
 use serde_json::{Value, json};
 
-use super::bucket::{DATA, environment, start};
+use super::bucket::{DATA, a_bucket, environment, start};
 use super::{ferrobase, said};
 
 /// Bytes of a store file's trailer, most of which mean nothing.
@@ -253,8 +252,7 @@ fn a_root_is_looked_into_beside_its_server_and_stays_as_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_is_looked_into_by_reads_alone() {
     let folder = tempfile::tempdir().expect("a folder");
-    let bucket = Bucket::start(&folder.path().join("store")).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(&folder.path().join("store")).await;
     let environment = environment(&bucket);
     let server = start(&bucket, &folder.path().join("one"));
     let connect = format!("127.0.0.1:{}", server.port);

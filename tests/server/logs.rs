@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use ferrobase_s3_fixture::{KEY, Server as Bucket};
 use ferrobase_tests::process::{Server, binary};
 
+use super::bucket::a_bucket;
 use super::{ferrobase, said};
 
 /// Runs commands of the shell; what they print.
@@ -110,8 +111,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_moves_through_every_place_and_takes_no_write_with_it() {
     let store = tempfile::tempdir().expect("a folder");
-    let bucket = Bucket::start(store.path()).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(store.path()).await;
     for (mix, data) in ["data", "s3://ferrobase/data"].into_iter().enumerate() {
         let place = Place::with(&bucket);
         let data = if data == "data" { place.at(data) } else { data.to_owned() };
@@ -244,8 +244,7 @@ async fn a_log_root_is_one_clusters_and_the_data_root_has_one_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_holds_the_log_and_does_not_answer_is_4() {
     let store = tempfile::tempdir().expect("a folder");
-    let bucket = Bucket::start(store.path()).await.expect("the store starts");
-    bucket.make_bucket("ferrobase").expect("a bucket");
+    let bucket = a_bucket(store.path()).await;
     let mut place = Place::with(&bucket);
     let data = place.at("data");
     let server = place.start(&data, Some("s3://ferrobase/log"));

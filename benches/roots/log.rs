@@ -36,8 +36,8 @@ enum Raw {
     Folder(Arc<File>),
     /// Appends to a file of HDFS, each with its `hsync`.
     Hdfs(Box<hdfs_native::file::FileWriter>),
-    /// Puts of whole objects, some at a time.
-    Puts(Arc<dyn Filesystem>, u64),
+    /// Puts of whole objects, some at a time: the last one's number, and the last that was let go of.
+    Puts(Arc<dyn Filesystem>, u64, u64),
 }
 
 impl Raw {
@@ -75,7 +75,7 @@ impl Raw {
                     times.push(begun.elapsed());
                 }
             }
-            Raw::Puts(fs, next) => {
+            Raw::Puts(fs, next, _) => {
                 let put = |number: u64| {
                     let (fs, data) = (fs.clone(), data.clone());
                     tokio::spawn(async move {
@@ -101,8 +101,8 @@ impl Raw {
     }
 
     /// Lets go of what was put, as a log does of what is flushed: who comes next finds the same memory free.
-    async fn forget(&mut self, forgotten: &mut u64) {
-        if let Raw::Puts(fs, last) = self {
+    async fn forget(&mut self) {
+        if let Raw::Puts(fs, last, forgotten) = self {
             let gone = (*forgotten + 1..=*last).map(|number| {
                 let fs = fs.clone();
                 async move { fs.delete(&format!("raw/{number}")).await.expect("delete") }
@@ -170,7 +170,6 @@ async fn line(name: &str, fs: &Arc<dyn Filesystem>, raw: &mut Raw, load: Load, r
     logged(&log, &next, writers, &cells).await; // the first segment is begun
     let mut all: Vec<(Side, Side)> = Vec::new();
     let (mut groups, mut beside) = (0, 0);
-    let mut forgotten = if let Raw::Puts(_, last) = raw { *last } else { 0 };
     for _ in 0..rounds {
         let (mut own, mut other) = (Side::default(), Side::default());
         for _ in 0..SLICES {
@@ -188,7 +187,7 @@ async fn line(name: &str, fs: &Arc<dyn Filesystem>, raw: &mut Raw, load: Load, r
             other.times.extend(raw.slice(beside, slice_of(value)).await);
             other.spent += begun.elapsed().as_secs_f64();
             if flushed {
-                raw.forget(&mut forgotten).await;
+                raw.forget().await;
             }
         }
         all.push((own, other));
@@ -262,6 +261,6 @@ pub async fn run(folder: &Path, rounds: usize) {
     if wanted.contains("bucket") {
         let store = bucket(folder);
         let fs: Arc<dyn Filesystem> = Arc::new(root(&store, "log").await);
-        lines("a bucket", fs.clone(), Raw::Puts(fs, 0), rounds).await;
+        lines("a bucket", fs.clone(), Raw::Puts(fs, 0, 0), rounds).await;
     }
 }

@@ -54,7 +54,7 @@ impl Default for Limits {
 }
 
 /// More than the envelope adds to a call's own bytes and names.
-pub(crate) const ENVELOPE_BYTES: usize = 1 << 10;
+const ENVELOPE_BYTES: usize = 1 << 10;
 
 /// The calls of a server.
 pub(crate) struct Calls {
@@ -213,8 +213,14 @@ pub(crate) fn fitting(result: Result<Reply, RpcError>, frame_bytes_max: usize) -
     Ok(reply)
 }
 
+/// Whether a request fits a frame.
+pub(crate) fn sendable(call: &Call, frame_bytes_max: usize) -> Result<(), RpcError> {
+    let bytes = call.param.len() + call.cells.len() + call.service.len() + call.method.len() + ENVELOPE_BYTES;
+    if bytes > frame_bytes_max { Err(too_big(bytes, frame_bytes_max)) } else { Ok(()) }
+}
+
 /// The request is longer than the server takes.
-pub(crate) fn too_big(bytes: usize, limit: usize) -> RpcError {
+fn too_big(bytes: usize, limit: usize) -> RpcError {
     let message = format!("request is too big. bytes=`{bytes}`, limit=`{limit}`");
     RpcError::of(ErrorKind::Invalid, "exceptions.RequestTooBigException", message)
 }

@@ -12,7 +12,7 @@ use runtime::clock::within;
 use runtime::shutdown::Shutdown;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::calls::{ENVELOPE_BYTES, Lane, fitting, stopped, too_big};
+use crate::calls::{Lane, fitting, sendable, stopped};
 use crate::exception::{exception_from, exception_to};
 use crate::service::{Call, Connect, Reply, RpcError, Service};
 
@@ -53,11 +53,8 @@ impl Direct {
     }
 
     async fn answer(&self, call: Call) -> Result<Reply, RpcError> {
-        let bytes = call.param.len() + call.cells.len() + call.service.len() + call.method.len() + ENVELOPE_BYTES;
         let longest = self.lane.limits().frame_bytes_max;
-        if bytes > longest {
-            return Err(too_big(bytes, longest));
-        }
+        sendable(&call, longest)?;
         let busy = || RpcError::of(ErrorKind::Busy, "CallQueueTooBigException", "too many open calls of this process");
         let room = self.room.acquire();
         let room = match call.timeout {

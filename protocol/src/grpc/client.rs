@@ -34,7 +34,7 @@ use tonic::codegen::http::{self, Uri, uri::PathAndQuery};
 use super::codec::{
     CONNECTION_WINDOW_BYTES, ClientCodec, FRAME_BYTES_MAX, HTTP_FRAME_BYTES, PATH, STREAM_WINDOW_BYTES, Tasks, present,
 };
-use crate::calls::{ENVELOPE_BYTES, too_big};
+use crate::calls::sendable;
 use crate::envelope::{Request, Response};
 use crate::exception::exception_from;
 use crate::messages::{CellBlockMeta, RequestHeader};
@@ -238,13 +238,11 @@ impl Peer {
 #[async_trait]
 impl Service for Peer {
     async fn call(&self, call: Call) -> Result<Reply, RpcError> {
-        let bytes = call.param.len() + call.cells.len() + call.service.len() + call.method.len() + ENVELOPE_BYTES;
         // A longer one would end the connection with all its calls.
-        let fits = |limit| if bytes > limit { Err(too_big(bytes, limit)) } else { Ok(()) };
-        fits(self.settings.frame_bytes_max)?;
+        sendable(&call, self.settings.frame_bytes_max)?;
         let Some(limit) = call.timeout else {
             let (link, _room) = self.room().await?;
-            fits(link.frame_bytes_max)?;
+            sendable(&call, link.frame_bytes_max)?;
             return link.send(call).await;
         };
         let clock = &*self.runtime.clock;
@@ -259,7 +257,7 @@ impl Service for Peer {
                 Err(out_of_time(ErrorKind::Unavailable, "java.io.IOException", "call could not be sent in time"))
             })?,
         };
-        fits(link.frame_bytes_max)?;
+        sendable(&call, link.frame_bytes_max)?;
         let left = limit.saturating_sub(clock.monotonic() - start);
         let waiting = link.send(Call { timeout: Some(left), ..call });
         let sequence = waiting.sequence;

@@ -1,7 +1,7 @@
 //! Durable writes on a log that lies in a folder, in HDFS or in a bucket.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -35,9 +35,33 @@ enum Raw {
     /// Appends to a file, each with its `fdatasync`.
     Folder(Arc<File>),
     /// Appends to a file of HDFS, each with its `hsync`.
-    Hdfs(Box<hdfs_native::file::FileWriter>),
+    Hdfs(Box<Bare>),
     /// Puts of whole objects, some at a time: the last one's number, and the last that was let go of.
     Puts(Arc<dyn Filesystem>, u64, u64),
+}
+
+/// A file of HDFS, and how the next one is made.
+struct Bare {
+    client: hdfs_native::Client,
+    folder: String,
+    number: u64,
+    file: hdfs_native::file::FileWriter,
+}
+
+impl Bare {
+    async fn create(client: hdfs_native::Client, folder: &str, number: u64) -> Bare {
+        let options = hdfs_native::WriteOptions::default().block_size(128 << 20);
+        let mut file = client.create(&format!("{folder}/bare{number}"), options).await.expect("create");
+        // Records of a log are never aligned to the checksums' chunks, which costs a packet more.
+        file.write_bytes("head".into()).await.expect("write");
+        Bare { client, folder: folder.to_owned(), number, file }
+    }
+
+    async fn next(&mut self) {
+        self.file.close().await.expect("close");
+        self.client.delete(&format!("{}/bare{}", self.folder, self.number), false).await.expect("delete");
+        *self = Bare::create(self.client.clone(), &self.folder, self.number + 1).await;
+    }
 }
 
 impl Raw {
@@ -67,7 +91,8 @@ impl Raw {
                 };
                 times = tokio::task::spawn_blocking(work).await.expect("raw syncs");
             }
-            Raw::Hdfs(file) => {
+            Raw::Hdfs(bare) => {
+                let file = &mut bare.file;
                 while begun.elapsed() < slice {
                     let begun = Instant::now();
                     file.write_bytes(data.clone()).await.expect("write");
@@ -102,13 +127,19 @@ impl Raw {
 
     /// Lets go of what was put, as a log does of what is flushed: who comes next finds the same memory free.
     async fn forget(&mut self) {
-        if let Raw::Puts(fs, last, forgotten) = self {
-            let gone = (*forgotten + 1..=*last).map(|number| {
-                let fs = fs.clone();
-                async move { fs.delete(&format!("raw/{number}")).await.expect("delete") }
-            });
-            futures::stream::iter(gone).buffer_unordered(IN_FLIGHT).collect::<()>().await;
-            *forgotten = *last;
+        match self {
+            Raw::Folder(file) => {
+                file.set_len(0).and_then(|()| (&**file).rewind()).expect("an empty file");
+            }
+            Raw::Hdfs(bare) => bare.next().await,
+            Raw::Puts(fs, last, forgotten) => {
+                let gone = (*forgotten + 1..=*last).map(|number| {
+                    let fs = fs.clone();
+                    async move { fs.delete(&format!("raw/{number}")).await.expect("delete") }
+                });
+                futures::stream::iter(gone).buffer_unordered(IN_FLIGHT).collect::<()>().await;
+                *forgotten = *last;
+            }
         }
     }
 }
@@ -157,7 +188,7 @@ struct Load {
     writers: usize,
     /// Bytes of a value.
     value: usize,
-    /// Whether what was written counts as flushed after each slice. If not, the log grows.
+    /// Whether what was written counts as flushed after each slice. If not, the log grows, for one round.
     flushed: bool,
 }
 
@@ -170,7 +201,7 @@ async fn line(name: &str, fs: &Arc<dyn Filesystem>, raw: &mut Raw, load: Load, r
     logged(&log, &next, writers, &cells).await; // the first segment is begun
     let mut all: Vec<(Side, Side)> = Vec::new();
     let (mut groups, mut beside) = (0, 0);
-    for _ in 0..rounds {
+    for _ in 0..if flushed { rounds } else { 1 } {
         let (mut own, mut other) = (Side::default(), Side::default());
         for _ in 0..SLICES {
             let (before, begun) = (log.counters(), Instant::now());
@@ -250,12 +281,8 @@ pub async fn run(folder: &Path, rounds: usize) {
         let (_, path) = url.split_at(hdfs.url().len());
         let client = hdfs_native::ClientBuilder::new().with_url(format!("{}/", hdfs.url()));
         let client = client.with_config_dir(conf.to_string_lossy().into_owned()).build().expect("a client");
-        let options = hdfs_native::WriteOptions::default().block_size(128 << 20);
-        let mut file = client.create(&format!("{path}/bare"), options).await.expect("create");
-        // Records of a log are never aligned to the checksums' chunks, which costs a packet more.
-        file.write_bytes("head".into()).await.expect("write");
-        lines("HDFS", Arc::new(fs), Raw::Hdfs(Box::new(file)), rounds).await;
-        drop(client);
+        let bare = Bare::create(client, path, 0).await;
+        lines("HDFS", Arc::new(fs), Raw::Hdfs(Box::new(bare)), rounds).await;
         tokio::task::spawn_blocking(|| drop(hdfs)).await.expect("it ends");
     }
     if wanted.contains("bucket") {

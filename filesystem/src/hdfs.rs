@@ -21,6 +21,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runtime::Runtime;
 
+use crate::path::made_aside;
+use crate::pointer::is_internal;
 use crate::*;
 use link::{Failure, Link, Moved};
 
@@ -183,9 +185,8 @@ impl Filesystem for HdfsFilesystem {
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<Entry>> {
-        let internal = |name: &str| name.starts_with("tmp.") || name.starts_with("h.") || name.starts_with("b.");
-        let found = self.walk(folder, |name| !internal(name)).await?;
-        let files = found.into_iter().filter(|entry| !entry.isdir && !internal(file::last(&entry.path)));
+        let found = self.walk(folder, |name| made_aside(name).is_none()).await?;
+        let files = found.into_iter().filter(|entry| !entry.isdir && !is_internal(file::last(&entry.path)));
         let mut entries: Vec<Entry> = files
             .map(|entry| Entry { path: self.link.key(&entry.path).to_owned(), size: entry.length as u64 })
             .collect();
@@ -194,13 +195,13 @@ impl Filesystem for HdfsFilesystem {
     }
 
     async fn unfinished(&self, folder: &str) -> Result<Vec<Unfinished>> {
-        let found = self.walk(folder, |name| !name.starts_with("tmp.")).await?;
+        let found = self.walk(folder, |name| made_aside(name).is_none()).await?;
         let unfinished = found.into_iter().filter_map(|entry| {
-            let aside = self.link.key(&entry.path);
-            let (before, name) = aside.rsplit_once('/').map_or(("", aside), |(folder, name)| (folder, name));
-            let (_, name) = name.strip_prefix("tmp.")?.split_once('.')?;
+            let key = self.link.key(&entry.path);
+            let (before, name) = key.rsplit_once('/').map_or(("", key), |(folder, name)| (folder, name));
+            let name = made_aside(name)?;
             let path = if before.is_empty() { name.to_owned() } else { format!("{before}/{name}") };
-            (!name.is_empty()).then(|| Unfinished { path, aside: aside.to_owned() })
+            (!name.is_empty()).then(|| Unfinished { path, aside: key.to_owned() })
         });
         Ok(unfinished.collect())
     }

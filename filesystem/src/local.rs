@@ -18,8 +18,8 @@ use bytes::Bytes;
 use runtime::random::Random;
 use runtime::task::blocking;
 
-use crate::path::check_key;
-use crate::pointer::Pointer;
+use crate::path::{check_key, made_aside};
+use crate::pointer::{Pointer, is_internal};
 use crate::*;
 
 /// A root in a local folder; clones share it.
@@ -346,14 +346,15 @@ fn walk(root: &Path, folder: &Path, out: &mut Vec<Entry>) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name.starts_with("tmp.") || name.starts_with("h.") || name.starts_with("b.") {
-            continue;
-        }
         let path = entry.path();
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
-            walk(root, &path, out)?;
-        } else if let Ok(key) = path.strip_prefix(root) {
+            if made_aside(name).is_none() {
+                walk(root, &path, out)?;
+            }
+        } else if !is_internal(name)
+            && let Ok(key) = path.strip_prefix(root)
+        {
             out.push(Entry { path: key.to_string_lossy().into_owned(), size: metadata.len() });
         }
     }
@@ -364,7 +365,7 @@ fn walk_unfinished(root: &Path, folder: &Path, out: &mut Vec<Unfinished>) -> io:
     for entry in entries(folder)? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
-        if let Some((_, name)) = name.to_str().and_then(|name| name.strip_prefix("tmp.")?.split_once('.')) {
+        if let Some(name) = name.to_str().and_then(made_aside) {
             let key = |path: &Path| path.strip_prefix(root).map(|key| key.to_string_lossy().into_owned());
             if let (Ok(aside), Ok(target)) = (key(&path), key(&path.with_file_name(name)))
                 && !name.is_empty()
@@ -784,9 +785,9 @@ mod tests {
         };
         // Killed before the rename of a swap, of a register's creation and of a blob's end.
         std::fs::write(folder.path().join("t/r/b.00"), "left").expect("write");
-        std::fs::create_dir(folder.path().join("t/tmp.0123.other")).expect("folder");
-        std::fs::write(folder.path().join("t/tmp.0123.other/b.1"), "left").expect("write");
-        std::fs::write(folder.path().join("t/tmp.4567.blob"), "left").expect("write");
+        std::fs::create_dir(folder.path().join(format!("t/tmp.{:032x}.other", 1))).expect("folder");
+        std::fs::write(folder.path().join(format!("t/tmp.{:032x}.other/b.1", 1)), "left").expect("write");
+        std::fs::write(folder.path().join(format!("t/tmp.{:032x}.blob", 2)), "left").expect("write");
         assert!(matches!(fs.register_swap("t/r", &version, "b", None).await.expect("swap"), SwapOutcome::Swapped(_)));
         let version = fs.register_read_settled("t/r").await.expect("read").expect("stands").version;
         fs.register_swap("t/r", &version, "c", Some("new".into())).await.expect("swap");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::checksum::crc32c;
+use crate::path::{is_hex, made_aside};
 
 /// Largest register body that is read, in bytes.
 pub(crate) const BODY_LEN_MAX: u64 = 256 << 20;
@@ -45,6 +46,16 @@ impl Pointer {
     }
 }
 
+/// Whether a file is part of a register, `h.<n>.<token>.…` or `b.<token>` with tokens of 32 and 16 hexadecimal digits, or not finished.
+pub(crate) fn is_internal(name: &str) -> bool {
+    let mut parts = name.split('.');
+    match parts.next() {
+        Some("b") => parts.next().is_some_and(|token| is_hex(token, 16..17)) && parts.next().is_none(),
+        Some("h") => parts.nth(1).is_some_and(|token| is_hex(token, 32..33)),
+        _ => made_aside(name).is_some(),
+    }
+}
+
 /// The name is the value, so it has a checksum of its own.
 fn name_checksum(before: &str, head: &str) -> u32 {
     crc32c(format!("{before}{head}").as_bytes())
@@ -53,6 +64,32 @@ fn name_checksum(before: &str, head: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_of_registers_and_unfinished_files_are_internal() {
+        let pointer = Pointer::format(31, &format!("{:032x}", 1), &format!("{:016x}", 2), 5, 7, "live");
+        let unfinished = format!("tmp.{:032x}.", 1);
+        // HDFS counts its tries to begin a log behind the token.
+        let tries = format!("tmp.{:032x}12.0000000000000007", 1);
+        for name in [&pointer, "b.00000000000000ff", &unfinished, &format!("{unfinished}x"), &tries] {
+            assert!(is_internal(name), "{name}");
+        }
+        for name in [
+            "tmp",
+            "tmp.x",
+            "tmp.0123.x",
+            "b.parquet",
+            "b.2024.csv",
+            "h.1.csv",
+            "h.tsv",
+            "b.00000000000000ff.gz",
+            "b",
+            "part-0",
+            "",
+        ] {
+            assert!(!is_internal(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_pointer_is_that_of_the_format_page_and_refuses_damage() {

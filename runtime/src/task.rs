@@ -56,6 +56,52 @@ where
     }))
 }
 
+/// Tasks that end with this value: dropping it stops them at their next await.
+#[derive(Debug)]
+pub struct Tasks<T>(tokio::task::JoinSet<T>);
+
+impl<T: Send + 'static> Tasks<T> {
+    /// None yet.
+    pub fn new() -> Tasks<T> {
+        Tasks(tokio::task::JoinSet::new())
+    }
+
+    /// Starts one more.
+    pub fn spawn(&mut self, name: &'static str, future: impl Future<Output = T> + Send + 'static) {
+        self.0.spawn(async move {
+            let _watch = Watch(name);
+            future.await
+        });
+    }
+
+    /// Those that were started and whose end nobody has seen.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the next one to end comes to; `None`: there is none.
+    pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
+        let joined = self.0.join_next().await?;
+        Some(joined.map_err(|error| TaskError(error.to_string())))
+    }
+
+    /// Stops all, and waits until they have stopped.
+    pub async fn stop(mut self) {
+        self.0.shutdown().await;
+    }
+}
+
+impl<T: Send + 'static> Default for Tasks<T> {
+    fn default() -> Tasks<T> {
+        Tasks::new()
+    }
+}
+
 /// Work that is done where it is awaited and, once begun, comes to its end even if it is dropped: then as a task.
 pub struct ToTheEnd<T: Send + 'static> {
     name: &'static str,
@@ -105,6 +151,11 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
+}
+
+/// Waits for a future on a thread that [`blocking`] made; anywhere else it panics.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(future)
 }
 
 /// Starts a named thread, for work that blocks for as long as the process lives.

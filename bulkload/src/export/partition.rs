@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 pub const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Longest folder name in bytes: file systems take 255.
 const NAME_BYTES_MAX: usize = 250;
-/// What stands in a name as it is. A name with a dot could be taken for one that storage keeps for itself (`tmp.…`).
+/// What stands in a name as it is. A dot at the beginning hides a folder from those that read it.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
 /// How folders by the beginning of the row are asked for, and named.
 const ROW_PREFIX: &str = "row_prefix";

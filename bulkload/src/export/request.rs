@@ -160,15 +160,6 @@ impl Request {
                 "the newest value of a column decides where a row goes, and these may leave it out or show it deleted";
             return Err(format!("--partition: not by a column with --raw, --start-time or --end-time: {why}"));
         }
-        let odd = |family: &&Bytes| ["b.", "h.", "tmp."].iter().any(|start| family.starts_with(start.as_bytes()));
-        if self.output == Output::StoreFiles
-            && let Some(family) = table.families.keys().find(odd)
-        {
-            let family = family.escape_ascii();
-            return Err(format!(
-                "--output hfile: no folder can be called `{family}`, as this family is; use another format"
-            ));
-        }
         let named = self.columns.iter().map(|wanted| &wanted.family);
         if let Some(family) =
             named.chain(partition.map(|(family, _)| family)).find(|family| !table.families.contains_key(*family))

@@ -91,6 +91,8 @@ type WrittenChunk = (Bytes, u64, usize);
 pub struct HFileWriter {
     options: WriterOptions,
     out: BytesMut,
+    /// Bytes that were taken last: as many gather until the next time.
+    taken: usize,
     /// Offset of the end of `out` in the file.
     offset: u64,
     body: BytesMut,
@@ -203,6 +205,7 @@ impl HFileWriter {
         HFileWriter {
             options,
             out: BytesMut::new(),
+            taken: 0,
             offset: 0,
             body: BytesMut::new(),
             row_index_bytes: 0,
@@ -258,6 +261,7 @@ impl HFileWriter {
 
     /// Takes the finished bytes, to be written to the blob.
     pub fn take(&mut self) -> Bytes {
+        self.taken = self.out.len();
         self.out.split().freeze()
     }
 
@@ -368,6 +372,9 @@ impl HFileWriter {
             }
             _ => self.previous.insert(kind.magic(), self.offset as i64).unwrap_or(-1),
         };
+        if self.out.is_empty() {
+            self.out.reserve(self.taken);
+        }
         let len = write_block(&mut self.out, kind, body, previous, self.options.compression)
             .map_err(|error| StorageError::Invalid(format!("compress a block: {error}")))?;
         let at = self.offset;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use model::cell::compare_within_row;
 use model::filter::CompareOp;
 use model::mutation::{Condition, Mutation, MutationKind};
 use model::query::{Get, TimeRange};
@@ -14,6 +15,7 @@ use model::{Cell, CellType, LATEST_TIMESTAMP, cell};
 
 use super::Region;
 use crate::error::{Result, StorageError};
+use crate::memtable::ENTRY_OVERHEAD_BYTES;
 use crate::read::{Limits, Query};
 
 /// What a mutation comes to.
@@ -22,6 +24,13 @@ pub(super) struct Prepared {
     pub cells: Vec<Cell>,
     /// New cells of increments and appends that asked for them.
     pub results: Vec<Cell>,
+}
+
+impl Prepared {
+    /// Memory that its cells take once they are applied.
+    pub(super) fn bytes(&self) -> u64 {
+        self.cells.iter().map(|cell| cell.bytes().len() as u64 + ENTRY_OVERHEAD_BYTES).sum()
+    }
 }
 
 fn invalid(why: impl Into<String>) -> StorageError {
@@ -54,6 +63,18 @@ fn at(from: &Cell, timestamp: i64) -> Cell {
     let mut bytes = BytesMut::from(&from.bytes()[..]);
     cell::stamp(&mut bytes, timestamp);
     Cell::from_trusted(bytes.freeze(), from.seqno())
+}
+
+/// The cells with another timestamp, in one buffer.
+fn stamped(cells: &[Cell], timestamp: i64, out: &mut Vec<Cell>) {
+    let mut bytes = BytesMut::with_capacity(cells.iter().map(|cell| cell.bytes().len()).sum());
+    for cell in cells {
+        let from = bytes.len();
+        bytes.put_slice(cell.bytes());
+        cell::stamp(&mut bytes[from..], timestamp);
+    }
+    let mut bytes = bytes.freeze();
+    out.extend(cells.iter().map(|cell| Cell::from_trusted(bytes.split_to(cell.bytes().len()), cell.seqno())));
 }
 
 impl Region {
@@ -124,21 +145,40 @@ impl Region {
         put_ms: i64,
     ) -> Result<Prepared> {
         let descriptor = self.descriptor();
-        if descriptor.read_only() {
-            return Err(invalid(format!("table {} is read-only", descriptor.name)));
-        }
+        self.check_writable(&descriptor)?;
         let mut prepared = Prepared::default();
         for mutation in mutations {
-            self.check_row(&mutation.row)?;
-            for cell in &mutation.cells {
-                self.check_cell(&descriptor, mutation, cell)?;
-            }
+            self.check_mutation(&descriptor, mutation)?;
             match mutation.kind {
                 MutationKind::Put => put(mutation, put_ms, &mut prepared)?,
                 MutationKind::Delete => self.delete(&descriptor, mutation, now_ms, &mut prepared).await?,
                 MutationKind::Increment | MutationKind::Append => self.change(mutation, now_ms, &mut prepared).await?,
             }
         }
+        self.finish(prepared)
+    }
+
+    /// [`Region::prepare`] for one put, which needs nothing of the row's state.
+    pub(super) fn prepare_put(&self, mutation: &Mutation, put_ms: i64) -> Result<Prepared> {
+        let descriptor = self.descriptor();
+        self.check_writable(&descriptor)?;
+        self.check_mutation(&descriptor, mutation)?;
+        let mut prepared = Prepared::default();
+        put(mutation, put_ms, &mut prepared)?;
+        self.finish(prepared)
+    }
+
+    fn check_writable(&self, descriptor: &TableDescriptor) -> Result<()> {
+        if descriptor.read_only() { Err(invalid(format!("table {} is read-only", descriptor.name))) } else { Ok(()) }
+    }
+
+    fn check_mutation(&self, descriptor: &TableDescriptor, mutation: &Mutation) -> Result<()> {
+        self.check_row(&mutation.row)?;
+        mutation.cells.iter().try_for_each(|cell| self.check_cell(descriptor, mutation, cell))
+    }
+
+    /// What is looked at when all cells are known.
+    fn finish(&self, mut prepared: Prepared) -> Result<Prepared> {
         let limit = self.ctx.settings.cell_bytes_max;
         if let Some(large) = prepared.cells.iter().find(|cell| limit > 0 && cell.bytes().len() > limit) {
             return Err(invalid(format!("cell with size {} exceeds limit of {limit} bytes", large.bytes().len())));
@@ -242,8 +282,16 @@ impl Region {
     }
 }
 
+/// Whether cells of a row are in order and no two alike, as most clients send them.
+fn are_in_order(cells: &[Cell]) -> bool {
+    cells.is_sorted_by(|a, b| compare_within_row(a.as_ref().key(), b.as_ref().key()).is_lt())
+}
+
 /// Of equal keys the last one wins; the memtable wants each key once.
 fn drop_repeated(cells: &mut Vec<Cell>) {
+    if are_in_order(cells) {
+        return;
+    }
     let mut order: Vec<usize> = (0..cells.len()).collect();
     order.sort_by(|a, b| cells[*a].as_ref().key().as_bytes().cmp(cells[*b].as_ref().key().as_bytes()));
     let same = |pair: &&[usize]| cells[pair[0]].as_ref().key().as_bytes() == cells[pair[1]].as_ref().key().as_bytes();
@@ -259,6 +307,12 @@ fn drop_repeated(cells: &mut Vec<Cell>) {
 }
 
 fn put(mutation: &Mutation, put_ms: i64, prepared: &mut Prepared) -> Result<()> {
+    prepared.cells.reserve(mutation.cells.len());
+    let is_new = |cell: &Cell| cell.timestamp() == LATEST_TIMESTAMP;
+    if mutation.ttl_ms.is_none() && mutation.cells.iter().all(is_new) && are_in_order(&mutation.cells) {
+        stamped(&mutation.cells, put_ms, &mut prepared.cells);
+        return Ok(());
+    }
     for cell in &mutation.cells {
         let timestamp = if cell.timestamp() == LATEST_TIMESTAMP { put_ms } else { cell.timestamp() };
         prepared.cells.push(match mutation.ttl_ms {

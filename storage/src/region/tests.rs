@@ -232,6 +232,99 @@ async fn increments_and_checks_are_atomic_under_concurrency() {
     assert_eq!(cells.iter().find(|cell| cell.qualifier() == b"n").expect("counter").value(), 200i64.to_be_bytes());
 }
 
+/// Puts of free rows go to the log together; what has to wait, or is wrong, is on its own.
+#[tokio::test]
+async fn a_batch_is_what_its_writes_are_alone() {
+    let mutations = || {
+        let mut all: Vec<Mutation> = (0..600).map(|i| put(&format!("r{}", i % 290), "f", "a", 1000 + i, "x")).collect();
+        let mut two = put("r7", "g", "b", LATEST_TIMESTAMP, "y");
+        two.cells.extend(put("r7", "f", "b", LATEST_TIMESTAMP, "z").cells);
+        let mut old = put("r8", "f", "a", 1, "");
+        old.kind = MutationKind::Delete;
+        old.cells = vec![Cell::new(b"r8", b"f", b"a", 1300, CellType::DELETE_COLUMN, b"").expect("cell")];
+        let mut with_ttl = put("r9", "f", "c", LATEST_TIMESTAMP, "t");
+        with_ttl.ttl_ms = Some(3_600_000);
+        let mut unlogged = put("r10", "f", "c", 5, "u");
+        unlogged.durability = Durability::SkipWal;
+        let mut foreign = put("r11", "f", "c", 5, "v");
+        foreign.row = "r12".into();
+        let empty = Mutation::new(MutationKind::Put, "r13");
+        let wrong = put("r11", "nosuch", "c", 5, "v");
+        let mut number = put("r14", "f", "n", 9_000_000_000_000, "");
+        number.cells = vec![Cell::put(b"r14", b"f", b"n", 9_000_000_000_000, &50_i64.to_be_bytes()).expect("cell")];
+        let twice = [increment("r14", 3), number, increment("r14", 4)];
+        let more = [two, old, with_ttl, unlogged, foreign, empty, wrong].into_iter().chain(twice);
+        for (at, mutation) in more.enumerate() {
+            all.insert(at * 60, mutation);
+        }
+        all
+    };
+    let (mut one, mut other) = (memory(), memory());
+    let (together, alone) = (one.open().await, other.open().await);
+    let batch = together.batch(mutations()).await;
+    let told = |done: Result<super::write::Outcome>| done.map(|done| done.done).map_err(|error| error.to_string());
+    let mut expected = Vec::new();
+    for mutation in mutations() {
+        expected.push(told(alone.mutate(vec![mutation], None).await));
+    }
+    assert_eq!(batch.into_iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(expected.iter().filter(|done| done.is_err()).count(), 2);
+    // But for times that each took by itself.
+    let shown = |rows: Vec<Vec<Cell>>| {
+        let one = |cell: &Cell| {
+            let now = cell.timestamp() > 1_000_000_000;
+            let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            let place = format!("{} {} {}", text(cell.row()), text(cell.family()), text(cell.qualifier()));
+            let time = if now { 0 } else { cell.timestamp() };
+            format!("{place} {time} {} {}", text(cell.value()), cell.tags().len())
+        };
+        rows.iter().flatten().map(one).collect::<Vec<_>>()
+    };
+    let mut all = Scan::default();
+    all.selection.max_versions = 3;
+    let seen = shown(rows(&together, &all).await);
+    assert_eq!(seen, shown(rows(&alone, &all).await));
+    // From the log, which one write did not go to.
+    let logged: Vec<String> = seen.into_iter().filter(|cell| !cell.ends_with("u 0")).collect();
+    assert_eq!(shown(rows(&one.open().await, &all).await), logged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_row_is_free_when_what_was_written_is_seen() {
+    let region = memory().open().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let go_on = |task: usize| {
+        let (region, stop) = (region.clone(), stop.clone());
+        runtime::task::spawn("beside", async move {
+            while !stop.load(Ordering::Relaxed) {
+                if task.is_multiple_of(2) {
+                    // Their numbers come before, so that what the row gets is seen later than it is written.
+                    let puts = (0..100).map(|i| put(&format!("o{task}{i}"), "f", "q", LATEST_TIMESTAMP, "x")).collect();
+                    region.batch(puts).await.into_iter().for_each(|done| drop(done.expect("put")));
+                } else {
+                    region.mutate(vec![increment("r", 1)], None).await.expect("increment");
+                }
+            }
+        })
+    };
+    let tasks: Vec<_> = (0..4).map(go_on).collect();
+    for round in 1..=300 {
+        let base: i64 = round * 1_000_000;
+        let mut number = put("r", "f", "n", 0, "");
+        number.cells = vec![Cell::put(b"r", b"f", b"n", 4_000_000_000_000 + base, &base.to_be_bytes()).expect("cell")];
+        let others = (0..20).map(|i| put(&format!("s{i}"), "f", "q", LATEST_TIMESTAMP, "x"));
+        let done = region.batch([number].into_iter().chain(others).collect()).await;
+        done.into_iter().for_each(|done| drop(done.expect("put")));
+        let cells = region.get(&Get::new("r")).await.expect("get");
+        let found = i64::from_be_bytes(cells[0].value().try_into().expect("a number"));
+        assert!(found >= base, "an increment that made {found} did not see {base}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.expect("ended");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mutation_of_two_families_is_seen_whole_or_not_at_all() {
     // Many cells, so that a reader comes while they are being applied.

@@ -1,5 +1,6 @@
 //! Writes: one row at a time, whole or not at all.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,9 +17,12 @@ use super::Region;
 use super::prepare::Prepared;
 use crate::budget::Charge;
 use crate::error::{Result, StorageError};
-use crate::memtable::ENTRY_OVERHEAD_BYTES;
 use crate::nonce::Attempt;
 use crate::row_lock::RowLock;
+use crate::wal::Ticket;
+
+/// Rows of a batch that go to the log together.
+const TOGETHER_MAX: usize = 256;
 
 /// What a write answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,7 +48,7 @@ pub struct RowWrite {
 
 /// A write that waits for nothing but the log.
 struct Ready<'a> {
-    _row: RowLock,
+    row: RowLock,
     attempt: Option<(Nonce, Attempt)>,
     prepared: Prepared,
     durability: Durability,
@@ -91,8 +95,77 @@ impl Region {
         mutations: Vec<Mutation>,
         deadline: Option<Duration>,
     ) -> Vec<Result<Outcome>> {
-        let write = |mutation| self.write(RowWrite { mutations: vec![mutation], deadline, ..RowWrite::default() });
-        futures::future::join_all(mutations.into_iter().map(write)).await
+        let (region, mut outcomes) = (self.clone(), Vec::with_capacity(mutations.len()));
+        // In parts, so that the log takes other writers' entries in between.
+        let mut mutations = mutations.into_iter().peekable();
+        while mutations.peek().is_some() {
+            let part: Vec<Mutation> = mutations.by_ref().take(TOGETHER_MAX).collect();
+            let region = region.clone();
+            outcomes.extend(to_the_end("batch", async move { region.write_part(part, deadline).await }).await);
+        }
+        outcomes
+    }
+
+    /// Puts that have to wait for nothing go to the log together, all others each on its own beside them.
+    async fn write_part(
+        self: &Arc<Self>,
+        mutations: Vec<Mutation>,
+        deadline: Option<Duration>,
+    ) -> Vec<Result<Outcome>> {
+        let mut outcomes: Vec<Option<Result<Outcome>>> = Vec::with_capacity(mutations.len());
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        // What comes later for a row that has to wait waits behind it.
+        let mut waiting: HashSet<Bytes> = HashSet::new();
+        let is_late = deadline.is_some_and(|deadline| deadline <= self.ctx.runtime.clock.monotonic());
+        for (at, mutation) in mutations.into_iter().enumerate() {
+            outcomes.push(None);
+            let waits = is_late || waiting.contains(&mutation.row);
+            match if waits { Ok(None) } else { self.begin_at_once(&mutation) } {
+                Ok(Some(ready)) => together.push((at, ready)),
+                Ok(None) => {
+                    waiting.insert(mutation.row.clone());
+                    alone.push((at, mutation));
+                }
+                Err(error) => outcomes[at] = Some(Err(error)),
+            }
+        }
+        let alone = futures::future::join_all(alone.into_iter().map(async |(at, mutation)| {
+            let write = RowWrite { mutations: vec![mutation], deadline, ..RowWrite::default() };
+            (at, self.write(write).await)
+        }));
+        let (places, ready): (Vec<usize>, Vec<Ready<'_>>) = together.into_iter().unzip();
+        let together = async {
+            let done = self.commit(ready).await.into_iter();
+            let outcome = |done: Result<Vec<Cell>>| done.map(|cells| Outcome { done: true, cells });
+            places.into_iter().zip(done.map(outcome)).collect::<Vec<_>>()
+        };
+        let (together, alone) = futures::future::join(together, alone).await;
+        for (at, outcome) in together.into_iter().chain(alone) {
+            outcomes[at] = Some(outcome);
+        }
+        outcomes.into_iter().map(|outcome| outcome.expect("each is in one of the parts")).collect()
+    }
+
+    /// What [`Region::begin`] does, if it is a put that need not wait for its row, memory, or a flush.
+    fn begin_at_once(&self, mutation: &Mutation) -> Result<Option<Ready<'_>>> {
+        self.check_open()?;
+        self.check_row(&mutation.row)?;
+        if mutation.kind != MutationKind::Put || self.memtable_bytes() >= self.limits.block.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let Some(lock) = self.row_locks.try_lock(&mutation.row) else { return Ok(None) };
+        let now_ms = self.ctx.runtime.clock.now_ms();
+        let prepared = self.prepare_put(mutation, now_ms)?;
+        let entry = if prepared.cells.is_empty() {
+            None
+        } else {
+            let Some(charge) = self.ctx.budget.try_take(prepared.bytes()) else { return Ok(None) };
+            let Ok(updates) = self.updates.try_read() else { return Ok(None) };
+            self.check_open()?;
+            Some((charge, updates))
+        };
+        let durability = self.durability(mutation.durability);
+        Ok(Some(Ready { row: lock, attempt: None, prepared, durability, now_ms, entry }))
     }
 
     async fn write_row(self: Arc<Self>, write: RowWrite) -> Result<Outcome> {
@@ -126,7 +199,10 @@ impl Region {
         match begun {
             // What was found without a write of one's own is a read.
             Begun::Over(outcome) => self.ctx.log.guard().await.map(|()| outcome),
-            Begun::Ready(ready) => Ok(Outcome { done: true, cells: self.commit(ready).await? }),
+            Begun::Ready(ready) => {
+                let done = self.commit(vec![ready]).await.pop().expect("one for each");
+                Ok(Outcome { done: true, cells: done? })
+            }
         }
     }
 
@@ -152,21 +228,25 @@ impl Region {
         let now_ms = self.ctx.runtime.clock.now_ms();
         let prepared = self.prepare(&write.mutations, now_ms, put_ms).await?;
         let asked = write.mutations.iter().map(|mutation| mutation.durability).max().unwrap_or_default();
-        let durability = match (asked, self.descriptor().durability()) {
-            (Durability::UseDefault, Durability::UseDefault) => Durability::SyncWal,
-            (Durability::UseDefault, table) => table,
-            (asked, _) => asked,
-        };
+        let durability = self.durability(asked);
         let entry = if prepared.cells.is_empty() {
             None
         } else {
-            let bytes = prepared.cells.iter().map(|cell| cell.bytes().len() as u64 + ENTRY_OVERHEAD_BYTES).sum();
-            let charge = self.take_memory(bytes).await?;
+            let charge = self.take_memory(prepared.bytes()).await?;
             let updates = self.updates.read().await;
             self.check_open()?;
             Some((charge, updates))
         };
-        Ok(Begun::Ready(Ready { _row: lock, attempt, prepared, durability, now_ms, entry }))
+        Ok(Begun::Ready(Ready { row: lock, attempt, prepared, durability, now_ms, entry }))
+    }
+
+    /// How durable a write is, of which this was asked.
+    fn durability(&self, asked: Durability) -> Durability {
+        match (asked, self.descriptor().durability()) {
+            (Durability::UseDefault, Durability::UseDefault) => Durability::SyncWal,
+            (Durability::UseDefault, table) => table,
+            (asked, _) => asked,
+        }
     }
 
     async fn take_memory(&self, bytes: u64) -> Result<Charge> {
@@ -225,48 +305,76 @@ impl Region {
         Ok(Outcome { done: true, cells })
     }
 
-    async fn commit(&self, ready: Ready<'_>) -> Result<Vec<Cell>> {
-        let Ready { _row, attempt, prepared, durability, now_ms, entry } = ready;
-        let (nonce, attempt) = attempt.unzip();
-        let Some((charge, updates)) = entry else {
-            self.ctx.log.guard().await?;
-            if let Some(attempt) = attempt {
-                attempt.done();
-            }
-            return Ok(prepared.results);
-        };
-        let (seqno, ticket) = {
-            let _order = self.submit.lock();
-            let seqno = self.mvcc.begin();
-            if durability == Durability::SkipWal {
-                (seqno, None)
-            } else {
-                match self.ctx.log.submit(&self.log_name, seqno, now_ms, nonce, &prepared.cells) {
-                    Ok(ticket) => (seqno, Some(ticket)),
-                    Err(error) => {
-                        self.mvcc.complete(seqno);
-                        return Err(error);
-                    }
-                }
-            }
-        };
-        if let Some(ticket) = ticket
-            && durability >= Durability::SyncWal
-            && let Err(error) = ticket.durable().await
+    /// Logs and applies writes of different rows, in their order; what each of them comes to.
+    async fn commit(&self, ready: Vec<Ready<'_>>) -> Vec<Result<Vec<Cell>>> {
+        let mut logged = Vec::with_capacity(ready.len());
         {
-            // Never applied: if the log turns out to hold it, the next opening shows it, whole.
-            self.mvcc.complete(seqno);
-            return Err(error);
+            let _order = self.submit.lock();
+            logged.extend(ready.into_iter().map(|ready| {
+                let log = ready.entry.is_some().then(|| self.submit(&ready));
+                (ready, log.transpose())
+            }));
         }
-        self.apply(seqno, &prepared.cells);
-        self.charge.lock().absorb(charge);
+        let (mut done, mut newest) = (Vec::with_capacity(logged.len()), None);
+        // Until what was written is visible, or the next writer of the row would not see it.
+        let mut rows = Vec::with_capacity(logged.len());
+        for (ready, log) in logged {
+            let applied = match log {
+                Ok(None) => self.ctx.log.guard().await,
+                Ok(Some((seqno, ticket))) => {
+                    let applied = self.apply_durable(&ready, seqno, ticket).await;
+                    newest = newest.max(applied.is_ok().then_some(seqno));
+                    applied
+                }
+                Err(error) => Err(error),
+            };
+            let Ready { row, attempt, prepared, entry, .. } = ready;
+            rows.push(row);
+            done.push(applied.map(|()| {
+                if let Some((charge, _)) = entry {
+                    self.charge.lock().absorb(charge);
+                }
+                if let Some((_, attempt)) = attempt {
+                    attempt.done();
+                }
+                prepared.results
+            }));
+        }
+        // All that comes before it is visible then, too.
+        if let Some(seqno) = newest {
+            self.mvcc.wait_visible(seqno).await;
+        }
+        done
+    }
+
+    /// Takes a number and gives the write to the log, unless it is not to be logged. The caller holds the order of both.
+    fn submit(&self, ready: &Ready<'_>) -> Result<(SeqNo, Option<Ticket>)> {
+        let seqno = self.mvcc.begin();
+        if ready.durability == Durability::SkipWal {
+            return Ok((seqno, None));
+        }
+        let nonce = ready.attempt.as_ref().map(|(nonce, _)| *nonce);
+        match self.ctx.log.submit(&self.log_name, seqno, ready.now_ms, nonce, &ready.prepared.cells) {
+            Ok(ticket) => Ok((seqno, Some(ticket))),
+            Err(error) => {
+                self.mvcc.complete(seqno);
+                Err(error)
+            }
+        }
+    }
+
+    /// Applies a write once it is as durable as was asked. If it is not, it is never applied: if the log turns out to hold it, the next
+    /// opening shows it, whole.
+    async fn apply_durable(&self, ready: &Ready<'_>, seqno: SeqNo, ticket: Option<Ticket>) -> Result<()> {
+        let durable = match ticket {
+            Some(ticket) if ready.durability >= Durability::SyncWal => ticket.durable().await,
+            Some(_) | None => Ok(()),
+        };
+        if durable.is_ok() {
+            self.apply(seqno, &ready.prepared.cells);
+        }
         self.mvcc.complete(seqno);
-        if let Some(attempt) = attempt {
-            attempt.done();
-        }
-        drop(updates);
-        self.mvcc.wait_visible(seqno).await;
-        Ok(prepared.results)
+        durable
     }
 
     fn apply(&self, seqno: SeqNo, cells: &[Cell]) {

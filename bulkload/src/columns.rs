@@ -2,8 +2,10 @@
 //! `id=HBASE_ROW_KEY,price=f:q,…`. No I/O.
 
 use bytes::{BufMut, Bytes};
+use model::CellType;
 use model::cell::TAG_TTL;
-use model::{Cell, CellType};
+
+use crate::batch::{Batch, NO_ROW};
 
 /// What stands in a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,12 +154,12 @@ impl Columns {
     /// Adds the cells of a record. Trailing columns may be left out, but not those that say where the others belong.
     ///
     /// # Errors
-    /// What is wrong with the record; nothing is added then.
+    /// What is wrong with the record, of which cells may have been added.
     pub fn cells<'a>(
         &self,
         fields: impl Iterator<Item = &'a [u8]>,
         default_ms: i64,
-        out: &mut Vec<Cell>,
+        out: &mut Batch,
     ) -> Result<(), String> {
         let fields: Vec<&[u8]> = fields.take(self.columns.len() + 1).collect();
         if fields.len() > self.columns.len() {
@@ -179,25 +181,16 @@ impl Columns {
             }
         }
         check_time(time)?;
-        let (tags, from) = (ttl_tag(ttl_ms), out.len());
+        let tags = ttl_tag(ttl_ms);
         for (column, value) in self.columns.iter().zip(&fields) {
             let Column::Cell { family, qualifier } = column else { continue };
             if value.is_empty() && self.skip_empty {
                 continue;
             }
-            match Cell::with_tags(row, family, qualifier, time, CellType::PUT, value, &tags) {
-                Ok(cell) => out.push(cell),
-                Err(error) => {
-                    out.truncate(from);
-                    return Err(error.to_string());
-                }
-            }
+            out.add(row, family, qualifier, time, CellType::PUT, value, &tags)?;
         }
-        if row.is_empty() {
-            out.truncate(from);
-            return Err("the row key is empty".to_owned());
-        }
-        Ok(())
+        // Where empty fields make no cells, none may have said so.
+        if row.is_empty() { Err(NO_ROW.to_owned()) } else { Ok(()) }
     }
 }
 
@@ -220,11 +213,19 @@ pub fn ttl_tag(ttl_ms: i64) -> Vec<u8> {
     tags
 }
 
-/// A cell of which everything is told: its column as `family:qualifier`, its type as HBase names it, `Put` if it is not.
+/// Adds a cell of which everything is told: its column as `family:qualifier`, its type as HBase names it, `Put` if it is not, and its value,
+/// which a delete does not have.
 ///
 /// # Errors
 /// A sentence for people.
-pub fn cell_from(row: &[u8], column: &[u8], time: i64, kind: Option<&str>, value: &[u8]) -> Result<Cell, String> {
+pub fn add_cell(
+    row: &[u8],
+    column: &[u8],
+    time: i64,
+    kind: Option<&str>,
+    value: &[u8],
+    out: &mut Batch,
+) -> Result<(), String> {
     let (family, qualifier) = match column.iter().position(|byte| *byte == b':') {
         Some(at) => (&column[..at], &column[at + 1..]),
         None => (column, &[][..]),
@@ -250,7 +251,7 @@ pub fn cell_from(row: &[u8], column: &[u8], time: i64, kind: Option<&str>, value
         return Err("a delete has no value".to_owned());
     }
     check_time(time)?;
-    Cell::new(row, family, qualifier, time, kind, value).map_err(|error| error.to_string())
+    out.add(row, family, qualifier, time, kind, value, &[])
 }
 
 /// Reads a number of a text.
@@ -265,15 +266,16 @@ pub fn number(field: &[u8], what: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::{Cell, CellRef};
 
     fn cells(columns: &str, line: &str) -> Result<Vec<(String, i64, Option<i64>)>, String> {
-        let mut out = Vec::new();
+        let mut out = Batch::default();
         Columns::parse(columns)?.cells(line.split('\t').map(str::as_bytes), 7, &mut out)?;
-        let shown = |cell: &Cell| {
+        let shown = |cell: CellRef<'_>| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let (family, qualifier) = (text(cell.family()), text(cell.qualifier()));
             let place = format!("{} {family}:{qualifier}={}", text(cell.row()), text(cell.value()));
-            (place, cell.timestamp(), cell.as_ref().ttl_ms())
+            (place, cell.timestamp(), cell.ttl_ms())
         };
         Ok(out.iter().map(shown).collect())
     }
@@ -295,9 +297,9 @@ mod tests {
         let is_header = |fields: &[&str]| columns.is_header(fields.iter().map(|field| field.as_bytes()));
         assert!(is_header(&["HBASE_ROW_KEY", "f:a", "f:"]) && is_header(&["HBASE_ROW_KEY", "f:a", "f"]));
         assert!(!is_header(&["HBASE_ROW_KEY", "f:a"]) && !is_header(&["r", "f:a", "f"]));
-        let mut cells = Vec::new();
+        let mut cells = Batch::default();
         columns.skipping_empty(true).cells([&b"r"[..], b"", b"v"].into_iter(), 7, &mut cells).expect("a record");
-        assert_eq!(cells, [Cell::put(b"r", b"f", b"", 7, b"v").expect("a cell")]);
+        assert_eq!(cells.to_cells(), [Cell::put(b"r", b"f", b"", 7, b"v").expect("a cell")]);
     }
 
     #[test]

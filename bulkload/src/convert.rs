@@ -3,20 +3,19 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use filesystem::Filesystem;
-use futures::{StreamExt, TryStreamExt, stream};
-use model::Cell;
 use model::region::RegionInfo;
 use model::schema::TableDescriptor;
 use runtime::Runtime;
+use runtime::task::Tasks;
 use tokio::sync::mpsc;
 
+use crate::batch::Batch;
 use crate::error::{LoadError, Result};
 use crate::parse::{self, Input, ReadCounts, Reading};
 use crate::report::Progress;
 use crate::sort::{Sorted, Sorter};
-use crate::store_file::{FamilyWriter, StoreFile};
+use crate::store_file::{FamilyWriter, FamilyWriters, StoreFile};
 
 /// Bytes of cells between two words on how far it is.
 const PROGRESS_BYTES: u64 = 1 << 20;
@@ -36,7 +35,7 @@ pub async fn read(
     progress: Arc<dyn Progress>,
 ) -> Result<(Sorted, ReadCounts)> {
     progress.phase("read", inputs.iter().map(|input| input.bytes).sum());
-    let (batches, mut receiver) = mpsc::channel::<Vec<Cell>>(BATCHES_MAX);
+    let (batches, mut receiver) = mpsc::channel::<Batch>(BATCHES_MAX);
     let families = table.families.keys().cloned().collect();
     let parsing = runtime::task::spawn(
         "parse",
@@ -77,61 +76,46 @@ impl Output {
     /// Storage fails.
     pub async fn write(&self, sorted: &Sorted, regions: &[RegionInfo]) -> Result<Vec<StoreFile>> {
         self.progress.phase("write", 0);
-        let (alive, mut ended) = mpsc::channel::<()>(1);
-        let work = regions.iter().map(async |region| {
-            let (me, sorted, region, alive) = (self.clone(), sorted.clone(), region.clone(), alive.clone());
-            // Tasks of their own, for several cores; they end with this one.
-            let task = runtime::task::spawn("write", async move {
-                let _alive = alive;
-                me.write_region(&sorted, &region).await
-            });
-            let mut task = scopeguard::guard(task, |task| task.abort());
-            (&mut *task).await.map_err(|error| LoadError::Usage(error.to_string()))?
-        });
-        let work: Vec<_> = work.collect();
-        let made: Result<Vec<Vec<StoreFile>>> = stream::iter(work).buffered(self.parallel.max(1)).try_collect().await;
+        let mut waiting = regions.iter().cloned().enumerate();
+        let (mut running, mut made) = (Tasks::new(), vec![Vec::new(); regions.len()]);
+        let ended = loop {
+            while running.len() < self.parallel.max(1)
+                && let Some((at, region)) = waiting.next()
+            {
+                let (me, sorted) = (self.clone(), sorted.clone());
+                running.spawn("write", async move { Ok((at, me.write_region(&sorted, &region).await?)) });
+            }
+            match running.next().await {
+                None => break Ok(made.into_iter().flatten().collect()),
+                Some(Ok(Ok((at, files)))) => made[at] = files,
+                Some(Ok(Err(error))) => break Err(error),
+                Some(Err(error)) => break Err(LoadError::Usage(error.to_string())),
+            }
+        };
         // After a failure nothing is written any more when the caller hears of it.
-        drop(alive);
-        ended.recv().await;
-        Ok(made?.into_iter().flatten().collect())
+        running.stop().await;
+        ended
     }
 
     async fn write_region(&self, sorted: &Sorted, region: &RegionInfo) -> Result<Vec<StoreFile>> {
         let mut walk = sorted.from(&region.start_key).await?;
-        let mut writers: Vec<(Bytes, FamilyWriter)> = Vec::new();
-        let mut bytes = 0;
-        while let Some(cell) = walk.take().await? {
-            if !region.contains(cell.row()) {
-                break;
-            }
-            let at = match writers.iter().position(|(family, _)| family == cell.family()) {
-                Some(at) => at,
-                None => {
-                    writers.push(self.writer(cell.family())?);
-                    writers.len() - 1
-                }
-            };
-            writers[at].1.append(cell.as_ref()).await?;
-            bytes += cell.bytes().len() as u64;
+        let (mut writers, mut bytes) = (FamilyWriters::default(), 0);
+        while walk.advance().await? && region.contains(walk.row()) {
+            bytes += writers.append(walk.row(), walk.cells(), |family| self.writer(family)).await?;
             if bytes >= PROGRESS_BYTES {
                 self.progress.done(std::mem::take(&mut bytes));
             }
         }
         self.progress.done(bytes);
-        let mut made = Vec::new();
-        for (_, writer) in writers {
-            made.extend(writer.finish().await?);
-        }
-        Ok(made)
+        writers.finish().await
     }
 
-    fn writer(&self, family: &[u8]) -> Result<(Bytes, FamilyWriter)> {
+    fn writer(&self, family: &[u8]) -> Result<FamilyWriter> {
         let Some(family) = self.table.families.get(family) else {
             return Err(no_family(&self.table, family));
         };
         let folder = format!("{}/{}", self.folder, String::from_utf8_lossy(&family.name));
-        let writer = FamilyWriter::new(&self.fs, folder, self.on_root, &self.runtime, family, self.tags);
-        Ok((family.name.clone(), writer))
+        Ok(FamilyWriter::new(&self.fs, folder, self.on_root, &self.runtime, family, self.tags))
     }
 }
 

@@ -8,10 +8,10 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use model::Cell;
 use serde::Deserialize;
 
-use crate::columns::cell_from;
+use crate::batch::Batch;
+use crate::columns::add_cell;
 
 /// Text, or bytes that are none.
 #[derive(Debug, Deserialize)]
@@ -64,49 +64,51 @@ struct RowObject<'a> {
 /// Adds the cells of a line.
 ///
 /// # Errors
-/// What is wrong with the line; nothing is added then.
-pub fn cells(line: &[u8], default_ms: i64, out: &mut Vec<Cell>) -> Result<(), String> {
+/// What is wrong with the line, of which cells may have been added.
+pub fn cells(line: &[u8], default_ms: i64, out: &mut Batch) -> Result<(), String> {
     let object: RowObject<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let row = object.row.bytes("row")?;
     if row.is_empty() {
         return Err("the row is empty".to_owned());
     }
-    let from = out.len();
-    let added = object.cells.iter().try_for_each(|cell| {
-        out.push(cell_of(&row, cell, default_ms)?);
-        Ok(())
-    });
-    if added.is_err() {
-        out.truncate(from);
-    }
-    added
+    object.cells.iter().try_for_each(|cell| add(&row, cell, default_ms, out))
 }
 
-fn cell_of(row: &[u8], cell: &CellObject<'_>, default_ms: i64) -> Result<Cell, String> {
+fn add(row: &[u8], cell: &CellObject<'_>, default_ms: i64, out: &mut Batch) -> Result<(), String> {
     let column = cell.column.bytes("column")?;
     let value = cell.value.as_ref().map(|value| value.bytes("value")).transpose()?;
     let time = cell.timestamp.unwrap_or(default_ms);
-    let made = cell_from(row, &column, time, cell.kind.as_deref(), value.as_deref().unwrap_or_default())?;
-    if made.cell_type().is_delete() && value.is_some() {
+    let kind = cell.kind.as_deref();
+    add_cell(row, &column, time, kind, value.as_deref().unwrap_or_default(), out)?;
+    if value.is_some() && out.last().is_some_and(|cell| cell.cell_type().is_delete()) {
         return Err("a delete has no value".to_owned());
     }
-    Ok(made)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::CellRef;
 
     fn read(line: &str) -> Result<Vec<String>, String> {
-        let mut out = Vec::new();
+        let mut out = Batch::default();
         cells(line.as_bytes(), 7, &mut out)?;
-        let shown = |cell: &Cell| {
+        let shown = |cell: CellRef<'_>| {
             let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
             let (family, qualifier) = (text(cell.family()), text(cell.qualifier()));
             let place = format!("{} {family}:{qualifier}", text(cell.row()));
             format!("{place} {} {} {}", cell.timestamp(), cell.cell_type().0, text(cell.value()))
         };
         Ok(out.iter().map(shown).collect())
+    }
+
+    /// In a time that grows with them, not with their square.
+    #[test]
+    fn a_line_may_hold_very_many_cells() {
+        let cells: Vec<String> = (0..200_000).map(|at| format!(r#"{{"column":"f:{at}","value":"v"}}"#)).collect();
+        let read = read(&format!(r#"{{"row":"r","cells":[{}]}}"#, cells.join(","))).expect("good");
+        assert_eq!((read.len(), read[199_999].as_str()), (200_000, "r f:199999 7 4 v"));
     }
 
     #[test]

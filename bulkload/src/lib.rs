@@ -5,7 +5,7 @@
 //! store files of others ─────────────────▶ checked, copied, split where a region ends ─┴▶ one load per region
 //! ```
 //!
-//! Modules, lower ones first: `error`, `report`; `columns`, `json_lines`, `records`, `sequence_file`, `parquet_pages`, `parquet_values`,
+//! Modules, lower ones first: `error`, `report`; `batch` (cells on their way); `columns`, `json_lines`, `records`, `sequence_file`, `parquet_pages`, `parquet_values`,
 //! `parquet_file` (from bytes to cells), `parse` (files of any kind, bad records); `sort` (runs and their merge);
 //! `store_file` (making, measuring and splitting store files), `plan` (which file goes to which region), `load` (the loads), `convert` (from
 //! inputs to store files); `export` (the way back, and what it is made of).
@@ -19,6 +19,7 @@
 
 #![warn(missing_docs)]
 
+pub mod batch;
 pub mod columns;
 pub mod convert;
 pub mod error;

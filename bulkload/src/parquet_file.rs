@@ -20,7 +20,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
-use model::{Cell, CellType};
+use model::CellType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -30,7 +30,8 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::TypePtr;
 
-use crate::columns::{self, Columns, cell_from, check_time, number, ttl_tag};
+use crate::batch;
+use crate::columns::{self, Columns, add_cell, check_time, number, ttl_tag};
 use crate::error::{LoadError, Result};
 use crate::parquet_pages::{self, Chunk, Flaw};
 use crate::parquet_values::{self as values, Column};
@@ -444,18 +445,14 @@ impl Rows<'_> {
     /// Adds the cells of a record.
     ///
     /// # Errors
-    /// What is wrong with the record; nothing is added then.
-    pub fn cells(&mut self, at: usize, default_ms: i64, out: &mut Vec<Cell>) -> std::result::Result<(), String> {
+    /// What is wrong with the record, of which cells may have been added.
+    pub fn cells(&mut self, at: usize, default_ms: i64, out: &mut batch::Batch) -> std::result::Result<(), String> {
         self.row.clear();
-        let (from, file) = (out.len(), self.file);
-        let added = match &file.layout {
+        let file = self.file;
+        match &file.layout {
             Layout::Cells(places, family) => self.cell(at, places, family.as_deref(), default_ms, out),
             Layout::Fields(list) => self.fields(at, list, default_ms, out),
-        };
-        if added.is_err() {
-            out.truncate(from);
         }
-        added
     }
 
     fn cell(
@@ -464,7 +461,7 @@ impl Rows<'_> {
         places: &[usize; 5],
         folder: Option<&str>,
         default_ms: i64,
-        out: &mut Vec<Cell>,
+        out: &mut batch::Batch,
     ) -> std::result::Result<(), String> {
         let [row, column, _, kind, value] = places.map(|place| &self.columns[place]);
         let times = self.batch.columns[places[2]].as_primitive::<Int64Type>();
@@ -477,8 +474,7 @@ impl Rows<'_> {
         }
         let kind = kind.bytes(at).map(|kind| String::from_utf8_lossy(kind));
         let value = value.bytes(at).unwrap_or_default();
-        out.push(cell_from(&self.row, column, time, kind.as_deref(), value)?);
-        Ok(())
+        add_cell(&self.row, column, time, kind.as_deref(), value, out)
     }
 
     fn fields(
@@ -486,7 +482,7 @@ impl Rows<'_> {
         at: usize,
         list: &[(columns::Column, Origin)],
         default_ms: i64,
-        out: &mut Vec<Cell>,
+        out: &mut batch::Batch,
     ) -> std::result::Result<(), String> {
         let (mut time, mut ttl_ms) = (default_ms, 0);
         for (column, from) in list {
@@ -512,8 +508,7 @@ impl Rows<'_> {
             if value.is_empty() && self.file.skip_empty {
                 continue;
             }
-            let cell = Cell::with_tags(&self.row, family, qualifier, time, CellType::PUT, value, &tags);
-            out.push(cell.map_err(|error| error.to_string())?);
+            out.add(&self.row, family, qualifier, time, CellType::PUT, value, &tags)?;
         }
         Ok(())
     }

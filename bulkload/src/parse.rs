@@ -10,9 +10,9 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use model::Cell;
 use tokio::sync::mpsc;
 
+use crate::batch::Batch;
 use crate::columns::Columns;
 use crate::error::{LoadError, Result};
 use crate::export::partition::NULL;
@@ -24,6 +24,8 @@ use crate::sequence_file::SequenceFile;
 
 /// Bytes of cells that go from the parser to the sorter at once.
 const BATCH_BYTES: usize = 1 << 20;
+/// Bytes of most records' cells.
+const RECORD_BYTES: usize = 16 << 10;
 
 /// Opens a file that is read from its beginning to its end.
 pub type OpenStream = Box<dyn FnOnce() -> std::io::Result<Box<dyn Read + Send>> + Send>;
@@ -131,26 +133,48 @@ struct Bad<'a> {
 
 /// Cells on their way to the sorter.
 struct Sink {
+    /// Of the table; cells of others make a record bad.
+    families: Vec<Bytes>,
     rejects: Option<Box<dyn Write + Send>>,
     rejects_max: u64,
-    batches: mpsc::Sender<Vec<Cell>>,
-    batch: Vec<Cell>,
-    batch_bytes: usize,
+    batches: mpsc::Sender<Batch>,
+    batch: Batch,
     done: ReadCounts,
 }
 
 impl Sink {
-    /// Takes what a record has added from `from` on, or why it is bad. False: nobody takes cells any more.
-    fn settle(&mut self, from: usize, bad: Option<Bad<'_>>) -> Result<bool> {
+    /// Ends a record, whose cells were added or which is bad. False: nobody takes cells any more.
+    fn settle<'a>(
+        &mut self,
+        added: std::result::Result<(), String>,
+        bad: impl FnOnce(String) -> Bad<'a>,
+    ) -> Result<bool> {
         self.done.records += 1;
-        if let Some(bad) = bad {
-            self.reject(&bad)?;
+        match added.and_then(|()| self.look()) {
+            Ok((cells, has_tags)) => {
+                self.done.cells += cells;
+                self.done.has_tags |= has_tags;
+                self.batch.end_record();
+            }
+            Err(why) => {
+                self.batch.drop_record();
+                self.reject(&bad(why))?;
+            }
         }
-        let added = &self.batch[from..];
-        self.batch_bytes += added.iter().map(|cell| cell.bytes().len()).sum::<usize>();
-        self.done.cells += added.len() as u64;
-        self.done.has_tags |= added.iter().any(|cell| !cell.tags().is_empty());
-        Ok(self.batch_bytes < BATCH_BYTES || self.send())
+        Ok(self.batch.bytes() < BATCH_BYTES || self.send())
+    }
+
+    /// How many cells a record has, and whether one of them has tags.
+    fn look(&self) -> std::result::Result<(u64, bool), String> {
+        let (mut cells, mut has_tags) = (0, false);
+        for cell in self.batch.open_record() {
+            if !self.families.iter().any(|family| family == cell.family()) {
+                return Err(format!("the table has no family `{}`", cell.family().escape_ascii()));
+            }
+            cells += 1;
+            has_tags |= !cell.tags().is_empty();
+        }
+        Ok((cells, has_tags))
     }
 
     fn reject(&mut self, bad: &Bad<'_>) -> Result<()> {
@@ -178,8 +202,8 @@ impl Sink {
     }
 
     fn send(&mut self) -> bool {
-        self.batch_bytes = 0;
-        self.batches.blocking_send(std::mem::take(&mut self.batch)).is_ok()
+        let full = std::mem::replace(&mut self.batch, Batch::with_capacity(BATCH_BYTES + RECORD_BYTES));
+        self.batches.blocking_send(full).is_ok()
     }
 }
 
@@ -197,15 +221,11 @@ pub fn run(
     families: Vec<Bytes>,
     rejects: Option<Box<dyn Write + Send>>,
     progress: Arc<dyn Progress>,
-    batches: mpsc::Sender<Vec<Cell>>,
+    batches: mpsc::Sender<Batch>,
 ) -> Result<ReadCounts> {
-    let (batch, done, rejects_max) = (Vec::new(), ReadCounts::default(), reading.rejects_max);
-    let mut parser = Parser {
-        reading,
-        families,
-        progress,
-        sink: Sink { rejects, rejects_max, batches, batch, batch_bytes: 0, done },
-    };
+    let (batch, done, rejects_max) = (Batch::default(), ReadCounts::default(), reading.rejects_max);
+    let sink = Sink { families, rejects, rejects_max, batches, batch, done };
+    let mut parser = Parser { reading, progress, sink };
     for input in inputs {
         let Input { name, partitions, open, .. } = input;
         let goes_on = match parser.reading.format {
@@ -227,27 +247,18 @@ pub fn run(
 
 struct Parser {
     reading: Reading,
-    /// Of the table; cells of others make a record bad.
-    families: Vec<Bytes>,
     progress: Arc<dyn Progress>,
     sink: Sink,
 }
 
 fn unread(name: &str) -> impl Fn(std::io::Error) -> LoadError {
-    move |error| LoadError::Input { what: "read", why: error.to_string(), file: name.to_owned() }
+    move |error| match error.downcast::<filesystem::Error>() {
+        Ok(error) => LoadError::Filesystem(error),
+        Err(error) => LoadError::Input { what: "read", why: error.to_string(), file: name.to_owned() },
+    }
 }
 
 impl Parser {
-    /// Looks at what a record has added from `from` on; cells of a bad one go.
-    fn known(&mut self, from: usize, taken: std::result::Result<(), String>) -> std::result::Result<(), String> {
-        taken?;
-        let unknown = |cell: &&Cell| !self.families.iter().any(|family| family == cell.family());
-        let Some(cell) = self.sink.batch[from..].iter().find(unknown) else { return Ok(()) };
-        let why = format!("the table has no family `{}`", cell.family().escape_ascii());
-        self.sink.batch.truncate(from);
-        Err(why)
-    }
-
     fn stream(&self, name: &str, open: Open) -> Result<Box<dyn Read + Send>> {
         let file: Box<dyn Read + Send> = match open {
             Open::Stream(open) => open().map_err(unread(name))?,
@@ -261,8 +272,7 @@ impl Parser {
         let mut records = Records::new(text, format);
         let mut is_first = true;
         loop {
-            let from = self.sink.batch.len();
-            let taken = match records.advance().map_err(unread(name))? {
+            let added = match records.advance().map_err(unread(name))? {
                 Next::End => return Ok(true),
                 // The header of an export.
                 Next::Record if std::mem::take(&mut is_first) && self.is_header(name, &records)? => continue,
@@ -270,10 +280,9 @@ impl Parser {
                 Next::Unclosed => Err("a quote is opened here and not closed before the end of the file".to_owned()),
                 Next::Record => self.take(&records),
             };
-            let taken = self.known(from, taken);
             let text = Some(records.raw());
             let bad = |why| Bad { why, file: name, unit: "line", at: records.line(), text, row: &[] };
-            if !self.sink.settle(from, taken.err().map(bad))? {
+            if !self.sink.settle(added, bad)? {
                 return Ok(false);
             }
         }
@@ -311,11 +320,9 @@ impl Parser {
         };
         let mut file = SequenceFile::open(self.stream(name, open)?).map_err(damaged)?;
         while file.advance().map_err(damaged)? {
-            let from = self.sink.batch.len();
-            let taken = file.cells(&mut self.sink.batch);
-            let taken = self.known(from, taken);
+            let added = file.cells(&mut self.sink.batch);
             let bad = |why| Bad { why, file: name, unit: "offset", at: file.offset(), text: None, row: file.row() };
-            if !self.sink.settle(from, taken.err().map(bad))? {
+            if !self.sink.settle(added, bad)? {
                 return Ok(false);
             }
         }
@@ -341,12 +348,10 @@ impl Parser {
         while let Some(batch) = file.next_batch()? {
             let mut rows = file.rows(&batch)?;
             for place in 0..batch.len() {
-                let from = self.sink.batch.len();
-                let taken = rows.cells(place, at, &mut self.sink.batch);
-                let taken = self.known(from, taken);
+                let added = rows.cells(place, at, &mut self.sink.batch);
                 let number = batch.number(place);
                 let bad = |why| Bad { why, file: name, unit: "record", at: number, text: None, row: rows.row() };
-                if !self.sink.settle(from, taken.err().map(bad))? {
+                if !self.sink.settle(added, bad)? {
                     return Ok(false);
                 }
             }

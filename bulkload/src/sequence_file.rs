@@ -13,10 +13,12 @@
 use std::io::{BufReader, Read};
 
 use bytes::{Buf, Bytes};
-use model::{Cell, CellType};
+use model::CellType;
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use protocol::messages as pb;
+
+use crate::batch::Batch;
 
 /// First bytes of the files.
 pub const MAGIC: &[u8; 3] = b"SEQ";
@@ -255,8 +257,8 @@ impl SequenceFile {
     /// Adds the record's cells.
     ///
     /// # Errors
-    /// What is wrong with the record; nothing is added then.
-    pub fn cells(&mut self, out: &mut Vec<Cell>) -> std::result::Result<(), String> {
+    /// What is wrong with the record, of which cells may have been added.
+    pub fn cells(&mut self, out: &mut Batch) -> std::result::Result<(), String> {
         let value = Bytes::from(std::mem::take(&mut self.value));
         cells(self.row(), value, out)
     }
@@ -494,30 +496,21 @@ impl std::fmt::Debug for SequenceFile {
 /// Adds the cells of a `Result` with its length before it.
 ///
 /// # Errors
-/// What is wrong with it; nothing is added then.
-pub fn cells(row: &[u8], mut value: Bytes, out: &mut Vec<Cell>) -> std::result::Result<(), String> {
-    let from = out.len();
-    let added = add_cells(row, &mut value, out);
-    if added.is_err() {
-        out.truncate(from);
-    }
-    added
-}
-
-fn add_cells(row: &[u8], value: &mut Bytes, out: &mut Vec<Cell>) -> std::result::Result<(), String> {
+/// What is wrong with it; cells before that have been added.
+pub fn cells(row: &[u8], mut value: Bytes, out: &mut Batch) -> std::result::Result<(), String> {
     const NOT_ONE: &str = "the value is not one Result as HBase 0.96 and newer write it";
-    let len = decode_varint(value).map_err(|_| NOT_ONE)?;
+    let len = decode_varint(&mut value).map_err(|_| NOT_ONE)?;
     if len != value.len() as u64 {
         return Err(NOT_ONE.to_owned());
     }
     // Cell by cell: a list of messages takes many times the bytes of short ones.
     while !value.is_empty() {
-        let (field, wire) = decode_key(value).map_err(|_| NOT_ONE)?;
-        let number = decode_varint(value).map_err(|_| NOT_ONE)?;
+        let (field, wire) = decode_key(&mut value).map_err(|_| NOT_ONE)?;
+        let number = decode_varint(&mut value).map_err(|_| NOT_ONE)?;
         match (field, wire) {
             (1, WireType::LengthDelimited) if number <= value.len() as u64 => {
                 let message = value.split_to(number as usize);
-                out.push(cell_of(row, &message)?);
+                add(row, message, out)?;
             }
             (2, WireType::Varint) if number > 0 => return Err("its cells are not in the record".to_owned()),
             (2..=5, WireType::Varint) => {}
@@ -527,8 +520,8 @@ fn add_cells(row: &[u8], value: &mut Bytes, out: &mut Vec<Cell>) -> std::result:
     Ok(())
 }
 
-fn cell_of(row: &[u8], message: &Bytes) -> std::result::Result<Cell, String> {
-    let cell = pb::Cell::decode(message.clone()).map_err(|error| format!("a cell cannot be decoded: {error}"))?;
+fn add(row: &[u8], message: Bytes, out: &mut Batch) -> std::result::Result<(), String> {
+    let cell = pb::Cell::decode(message).map_err(|error| format!("a cell cannot be decoded: {error}"))?;
     if cell.row() != row {
         return Err("a cell is of another row than the record".to_owned());
     }
@@ -540,14 +533,13 @@ fn cell_of(row: &[u8], message: &Bytes) -> std::result::Result<Cell, String> {
     let Some(time) = cell.timestamp.and_then(|time| i64::try_from(time).ok()).filter(|time| *time < i64::MAX) else {
         return Err(format!("the timestamp {:?} cannot be stored", cell.timestamp));
     };
-    let (family, qualifier) = (cell.family(), cell.qualifier());
-    let made = Cell::with_tags(row, family, qualifier, time, kind, cell.value(), cell.tags());
-    made.map_err(|error| error.to_string())
+    out.add(row, cell.family(), cell.qualifier(), time, kind, cell.value(), cell.tags())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::CellRef;
 
     type Told = std::result::Result<Vec<String>, Damage>;
 
@@ -556,14 +548,14 @@ mod tests {
         let mut file = SequenceFile::open(Box::new(std::io::Cursor::new(bytes)))?;
         let mut out = Vec::new();
         while file.advance()? {
-            let mut cells = Vec::new();
+            let mut cells = Batch::default();
             file.cells(&mut cells).map_err(|why| Damage { why, offset: file.offset() })?;
             out.extend(cells.iter().map(shown));
         }
         Ok(out)
     }
 
-    fn shown(cell: &Cell) -> String {
+    fn shown(cell: CellRef<'_>) -> String {
         let hex = |bytes: &[u8]| match bytes {
             [] => "-".to_owned(),
             _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -696,7 +688,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_records_are_told_and_leave_nothing() {
+    fn bad_records_are_told() {
         let good = pb::Cell {
             row: Some("r".into()),
             family: Some("f".into()),
@@ -713,14 +705,14 @@ mod tests {
             (pb::Cell { tags: Some("xxxx".into()), ..good.clone() }, "tag"),
         ] {
             let result = pb::Result { cell: vec![good.clone(), bad], ..pb::Result::default() };
-            let mut out = Vec::new();
+            let mut out = Batch::default();
             let told = cells(b"r", result.encode_length_delimited_to_vec().into(), &mut out).expect_err("bad");
-            assert!(told.contains(why) && out.is_empty(), "{why}: {told}");
+            assert!(told.contains(why) && out.len() == 1, "{why}: {told}");
         }
         let elsewhere = pb::Result { associated_cell_count: Some(1), ..pb::Result::default() };
-        assert!(cells(b"r", elsewhere.encode_length_delimited_to_vec().into(), &mut Vec::new()).is_err());
+        assert!(cells(b"r", elsewhere.encode_length_delimited_to_vec().into(), &mut Batch::default()).is_err());
         let trailing =
             [pb::Result { cell: vec![good], ..pb::Result::default() }.encode_length_delimited_to_vec(), vec![0]];
-        assert!(cells(b"r", trailing.concat().into(), &mut Vec::new()).is_err());
+        assert!(cells(b"r", trailing.concat().into(), &mut Batch::default()).is_err());
     }
 }

@@ -162,35 +162,40 @@ impl FamilyWriter {
         FamilyWriter { fs, folder, on_root, runtime, family, tags, open: None, made: Vec::new(), unpaused: 0 }
     }
 
-    /// Adds the next cell in order.
+    /// Adds the next cells in order, all of one row; answers their bytes.
     ///
     /// # Errors
-    /// The cell is out of order, or storage fails.
-    pub async fn append(&mut self, cell: CellRef<'_>) -> Result<()> {
+    /// A cell is out of order, or storage fails.
+    pub async fn append(&mut self, row: &[u8], cells: impl Iterator<Item = CellRef<'_>>) -> Result<u64> {
         if let Some(open) = &self.open
             && open.writer.len() >= FILE_BYTES_MAX
-            && open.last_row != cell.row()
+            && open.last_row != row
         {
             self.end_file().await?;
         }
         if self.open.is_none() {
-            self.open = Some(self.begin(cell.row()).await?);
+            self.open = Some(self.begin(row).await?);
         }
         let open = self.open.as_mut().expect("just opened");
-        open.writer.append(cell)?;
-        if open.last_row != cell.row() {
+        let mut bytes = 0;
+        for cell in cells {
+            open.writer.append(cell)?;
+            bytes += cell.as_bytes().len() as u64;
+            self.unpaused += 1;
+        }
+        if open.last_row != row {
             open.last_row.clear();
-            open.last_row.extend_from_slice(cell.row());
+            open.last_row.extend_from_slice(row);
         }
         if open.writer.pending() >= WRITE_BYTES {
             let data = open.writer.take();
             open.blob.write(data).await?;
         }
-        self.unpaused += 1;
-        if self.unpaused.is_multiple_of(CELLS_BETWEEN_PAUSES) {
+        if self.unpaused >= CELLS_BETWEEN_PAUSES {
+            self.unpaused = 0;
             runtime::task::yield_now().await;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     async fn begin(&mut self, row: &[u8]) -> Result<Open> {
@@ -257,6 +262,62 @@ impl FamilyWriter {
     }
 }
 
+/// The writers of all families that have come.
+#[derive(Debug, Default)]
+pub struct FamilyWriters(Vec<(Bytes, FamilyWriter)>);
+
+impl FamilyWriters {
+    /// Adds the next cells in order, all of one row; answers their bytes. A family that comes for the first time gets its writer from `make`.
+    ///
+    /// # Errors
+    /// There is no such family, a cell is out of order, or storage fails.
+    pub async fn append<'c>(
+        &mut self,
+        row: &[u8],
+        cells: impl Iterator<Item = CellRef<'c>>,
+        make: impl Fn(&[u8]) -> Result<FamilyWriter>,
+    ) -> Result<u64> {
+        let (mut cells, mut bytes) = (cells.peekable(), 0);
+        while let Some(family) = cells.peek().map(|cell| cell.family()) {
+            let at = match self.0.iter().position(|(known, _)| known == family) {
+                Some(at) => at,
+                None => {
+                    self.0.push((Bytes::copy_from_slice(family), make(family)?));
+                    self.0.len() - 1
+                }
+            };
+            let of_family = std::iter::from_fn(|| cells.next_if(|cell| cell.family() == family));
+            bytes += self.0[at].1.append(row, of_family).await?;
+        }
+        Ok(bytes)
+    }
+
+    /// Ends all; the files made. After a failure none is left open.
+    ///
+    /// # Errors
+    /// Storage fails.
+    pub async fn finish(mut self) -> Result<Vec<StoreFile>> {
+        let mut made = Vec::new();
+        while let Some((_, writer)) = self.0.pop() {
+            match writer.finish().await {
+                Ok(files) => made.extend(files),
+                Err(error) => {
+                    self.abort().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Gives up the files that are not whole.
+    pub async fn abort(self) {
+        for (_, writer) in self.0 {
+            writer.abort().await;
+        }
+    }
+}
+
 /// Writes the cells of a file anew, one file for each of the ranges that begin at these rows. Its own settings give way to the family's.
 ///
 /// # Errors
@@ -281,7 +342,7 @@ pub async fn split(
             while next.next_if(|start| cell.row() >= &start[..]).is_some() {}
             made.extend(std::mem::replace(&mut out, writer()).finish().await?);
         }
-        out.append(cell.as_ref()).await?;
+        out.append(cell.row(), std::iter::once(cell.as_ref())).await?;
         if source.advance()? == Step::NeedsBlock {
             source.load().await?;
         }

@@ -21,7 +21,7 @@ use super::partition::Partition;
 use super::request::{Codec, Output, Request};
 use super::text::{Csv, JsonLines};
 use crate::error::{LoadError, Result};
-use crate::store_file::FamilyWriter;
+use crate::store_file::{FamilyWriter, FamilyWriters};
 
 /// Bytes that gather before they go to storage.
 const WRITE_BYTES: usize = 1 << 20;
@@ -418,13 +418,13 @@ pub(super) struct StoreFiles {
     to: Arc<Files>,
     row: Vec<u8>,
     written: Done,
-    writers: Vec<(Bytes, FamilyWriter)>,
+    writers: FamilyWriters,
 }
 
 impl StoreFiles {
     fn new(files: &Arc<Files>) -> StoreFiles {
         let written = Done { rows: 0, cells: 0, files: Vec::new() };
-        StoreFiles { to: files.clone(), row: Vec::new(), written, writers: Vec::new() }
+        StoreFiles { to: files.clone(), row: Vec::new(), written, writers: FamilyWriters::default() }
     }
 
     async fn add(&mut self, cells: Vec<Cell>) -> Result<()> {
@@ -435,21 +435,14 @@ impl StoreFiles {
             self.written.rows += 1;
         }
         self.written.cells += cells.len() as u64;
-        for cell in &cells {
-            let at = match self.writers.iter().position(|(family, _)| family == cell.family()) {
-                Some(at) => at,
-                None => {
-                    self.writers.push(self.writer(cell.family())?);
-                    self.writers.len() - 1
-                }
-            };
-            self.writers[at].1.append(cell.as_ref()).await?;
-        }
+        let to = &self.to;
+        let cells = cells.iter().map(Cell::as_ref);
+        self.writers.append(first.row(), cells, |family| StoreFiles::writer(to, family)).await?;
         Ok(())
     }
 
-    fn writer(&self, name: &[u8]) -> Result<(Bytes, FamilyWriter)> {
-        let Files { descriptor, request, fs, folder, runtime } = &*self.to;
+    fn writer(to: &Files, name: &[u8]) -> Result<FamilyWriter> {
+        let Files { descriptor, request, fs, folder, runtime } = to;
         let Some(family) = descriptor.families.get(name) else {
             let why = format!("table {} has got a family `{}` meanwhile", descriptor.name, name.escape_ascii());
             return Err(LoadError::Usage(why));
@@ -458,29 +451,17 @@ impl StoreFiles {
         let family = request.codec.map_or_else(|| family.clone(), set);
         let folder = format!("{folder}/{}", String::from_utf8_lossy(name));
         // No client gets to see tags.
-        let writer = FamilyWriter::new(fs, folder, false, runtime, &family, false);
-        Ok((family.name, writer))
+        Ok(FamilyWriter::new(fs, folder, false, runtime, &family, false))
     }
 
-    async fn finish(mut self) -> Result<Done> {
-        let mut made = Vec::new();
-        while let Some((_, writer)) = self.writers.pop() {
-            match writer.finish().await {
-                Ok(files) => made.extend(files),
-                Err(error) => {
-                    self.abort().await;
-                    return Err(error);
-                }
-            }
-        }
+    async fn finish(self) -> Result<Done> {
+        let made = self.writers.finish().await?;
         let below = |path: &str| path.strip_prefix(&self.to.folder).unwrap_or(path).trim_start_matches('/').to_owned();
         let files = made.iter().map(|file| Made { path: below(&file.path), bytes: file.bytes }).collect();
         Ok(Done { files, ..self.written })
     }
 
     async fn abort(self) {
-        for (_, writer) in self.writers {
-            writer.abort().await;
-        }
+        self.writers.abort().await;
     }
 }

@@ -7,6 +7,7 @@ use arrow_array::{
     Int64Array, ListArray, NullArray, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray, UInt8Array,
     UInt64Array,
 };
+use model::Cell;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -59,16 +60,20 @@ fn read(
     let columns = columns.map(|text| Columns::parse_named(text).expect("columns"));
     let mut file =
         ParquetFile::open("x", Arc::new(Memory(bytes)), Arc::new(Silent), columns.as_ref(), partitions, settings)?;
-    let (mut cells, mut bad) = (Vec::new(), Vec::new());
+    let (mut cells, mut bad) = (batch::Batch::default(), Vec::new());
     while let Some(batch) = file.next_batch()? {
         let mut rows = file.rows(&batch)?;
         for at in 0..batch.len() {
-            if let Err(why) = rows.cells(at, 7, &mut cells) {
-                bad.push((batch.number(at), why));
+            match rows.cells(at, 7, &mut cells) {
+                Ok(()) => cells.end_record(),
+                Err(why) => {
+                    cells.drop_record();
+                    bad.push((batch.number(at), why));
+                }
             }
         }
     }
-    Ok((cells, bad))
+    Ok((cells.to_cells(), bad))
 }
 
 fn shown(cells: &[Cell]) -> Vec<String> {
@@ -216,9 +221,12 @@ fn empty_fields_make_no_cells_if_asked() {
     let columns = Columns::parse("HBASE_ROW_KEY,f:v").expect("columns").skipping_empty(true);
     let mut file = ParquetFile::open("x", file, Arc::new(Silent), Some(&columns), &[], SETTINGS).expect("open");
     let batch = file.next_batch().expect("read").expect("rows");
-    let (mut rows, mut cells) = (file.rows(&batch).expect("rows"), Vec::new());
-    (0..2).for_each(|at| rows.cells(at, 7, &mut cells).expect("good"));
-    assert_eq!(shown(&cells), ["s f:v 7 x"]);
+    let (mut rows, mut cells) = (file.rows(&batch).expect("rows"), batch::Batch::default());
+    for at in 0..2 {
+        rows.cells(at, 7, &mut cells).expect("good");
+        cells.end_record();
+    }
+    assert_eq!(shown(&cells.to_cells()), ["s f:v 7 x"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@ use std::io::{Cursor, Read};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bulkload::batch::Batch;
 use bulkload::columns::Columns;
 use bulkload::json_lines;
 use bulkload::records::{Format, Next, Records, unpacked};
@@ -103,6 +104,14 @@ fn check(cells: &[Cell], row: &[u8]) {
     }
 }
 
+/// A batch with a record that stays.
+fn before() -> Batch {
+    let mut batch = Batch::default();
+    batch.add(b"before", b"f", b"", 1, CellType::PUT, b"", &[]).expect("a cell");
+    batch.end_record();
+    batch
+}
+
 /// A file with fields. The first byte says how they are separated (tab, `|`: TSV; `,`, `;`: CSV; `#`: the rest is a list of columns).
 ///
 /// No panic, bounded memory. Records stand in the text in order, with the number of their line. Fields of TSV are what lies between the
@@ -125,15 +134,15 @@ pub fn csv(data: &[u8]) {
     };
     let lists = ["HBASE_ROW_KEY,f:a,HBASE_TS_KEY,f:b,g", "f:a,HBASE_ROW_KEY,HBASE_CELL_TTL,f:b"]
         .map(|list| Columns::parse(list).expect("columns"));
-    let (mut out, rows) = (vec![Cell::first_on_row(b"before")], [0, 1]);
+    let (mut out, rows) = (before(), [0, 1]);
     let (mut found, keep) = (Vec::new(), !is_packed(text));
     let mut cells = |records: &Records| {
         for (columns, row) in lists.iter().zip(rows) {
-            match columns.cells(records.fields(), DEFAULT_MS, &mut out) {
-                Ok(()) => check(&out[1..], records.fields().nth(row).expect("a row")),
-                Err(_) => assert_eq!(out.len(), 1, "cells of a bad record"),
+            if columns.cells(records.fields(), DEFAULT_MS, &mut out).is_ok() {
+                check(&out.to_cells()[1..], records.fields().nth(row).expect("a row"));
             }
-            out.truncate(1);
+            out.drop_record();
+            assert_eq!(out.len(), 1, "cells of a record that was dropped");
         }
         found.extend(keep.then(|| kept(records)));
     };
@@ -180,22 +189,18 @@ pub fn csv(data: &[u8]) {
 /// No panic, bounded memory. A line becomes cells of one row, or an error and none; the cells written as a line again are the same cells.
 pub fn json(data: &[u8]) {
     let Some(text) = unpack(data) else { return };
-    let mut out = vec![Cell::first_on_row(b"before")];
+    let mut out = before();
     records(text, Format::JsonLines, &mut |records| {
-        out.truncate(1);
-        if json_lines::cells(records.raw(), DEFAULT_MS, &mut out).is_err() {
-            assert_eq!(out.len(), 1, "cells of a bad line");
-            return;
-        }
-        let Some(first) = out.get(1).cloned() else { return };
-        check(&out[1..], first.row());
-        let line = line(&out[1..]);
-        let mut again = Vec::new();
+        let read = json_lines::cells(records.raw(), DEFAULT_MS, &mut out);
+        let cells = out.to_cells().split_off(1);
+        out.drop_record();
+        assert_eq!(out.len(), 1, "cells of a line that was dropped");
+        let (Ok(()), Some(first)) = (read, cells.first()) else { return };
+        check(&cells, first.row());
+        let line = line(&cells);
+        let mut again = Batch::default();
         json_lines::cells(line.as_bytes(), DEFAULT_MS, &mut again).unwrap_or_else(|why| panic!("{line}: {why}"));
-        assert!(
-            again.iter().map(Cell::bytes).eq(out[1..].iter().map(Cell::bytes)),
-            "other cells when written again: {line}"
-        );
+        assert!(again.to_cells() == cells, "other cells when written again: {line}");
     });
 }
 

@@ -1,11 +1,10 @@
 //! `bulkload` and `completebulkload`: from files to regions, through the `bulkload` crate.
 //!
 //! Always true
-//! - Inputs are opened here; what lies below the store's root is adopted where it lies, everything else is copied or converted.
+//! - Store files below the store's root are adopted where they lie, everything else is copied or converted.
 //! - Scratch files go with the command, however it ends, unless it is killed.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +12,10 @@ use std::time::Duration;
 use bulkload::columns::Columns;
 use bulkload::convert::{self, Output};
 use bulkload::load::{self, Options, Target};
-use bulkload::parquet_file::{self, RandomRead, Values};
-use bulkload::parse::{self, Format as Written, Input, Open, Reading};
+use bulkload::parquet_file::{self, Values};
+use bulkload::parse::{Format as Written, Reading};
 use bulkload::records::Format as Text;
 use bulkload::report::{Progress, Summary};
-use bulkload::sequence_file;
 use bulkload::sort::Sorter;
 use bulkload::{LoadError, store_file::StoreFile};
 use clap::{Args, ValueEnum};
@@ -32,32 +30,12 @@ use crate::connect;
 use crate::failure::Failure;
 use crate::progress::Shown;
 use crate::roots::{RootFlags, Use};
+use crate::sources::{Kind, Source};
 
 /// The longest that a region may take over its files: a store may have to copy them.
 const REGION_MAX: Duration = Duration::from_secs(3600);
 /// Least memory for sorting.
 const MEMORY_MIN: u64 = 16 << 20;
-/// Deepest folder of inputs.
-const DEPTH_MAX: usize = 64;
-
-/// What the sources are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// As names tell, `.tsv`, `.csv`, `.jsonl` or `.ndjson`, each also with `.gz` or `.zst`, or first bytes: Parquet and SequenceFiles; other folders hold store files.
-    Auto,
-    /// Fields between separators, without quotes, as HBase's ImportTsv has them.
-    Tsv,
-    /// Fields between separators, in quotes where needed.
-    Csv,
-    /// One JSON object a line.
-    Jsonl,
-    /// A folder FAMILY/FILE of store files, HBase's or our own.
-    Hfile,
-    /// SequenceFiles of HBase's Export, or folders of them.
-    Seqfile,
-    /// Parquet files, or folders of them, also with folders KEY=VALUE.
-    Parquet,
-}
 
 /// How values of Parquet files become bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -164,7 +142,9 @@ fn failure(error: LoadError) -> Failure {
     match (&error, error.kind()) {
         (LoadError::Usage(_), _) => Failure::usage(message),
         (LoadError::Restless { .. }, _) => Failure { code: 3, message },
-        (LoadError::Client(_), ErrorKind::Unavailable | ErrorKind::NotServing) => Failure { code: 4, message },
+        (LoadError::Client(_) | LoadError::Filesystem(_), ErrorKind::Unavailable | ErrorKind::NotServing) => {
+            Failure { code: 4, message }
+        }
         _ => Failure::failed(message),
     }
 }
@@ -194,7 +174,16 @@ pub async fn complete(flags: &Complete, global: &Global) -> Result<(), Failure> 
 pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
     let runtime = Runtime::system();
     let begun = runtime.clock.monotonic();
-    let input = flags.kind()?;
+    if flags.input != Kind::Auto {
+        flags.check(flags.input)?;
+    }
+    let mut sources = Vec::new();
+    if flags.input != Kind::Hfile {
+        for source in &flags.sources {
+            sources.push(Source::look(source, &flags.shared.roots, flags.memory, &runtime).await?);
+        }
+    }
+    let input = flags.kind(&sources)?;
     flags.check(input)?;
     let reading = if input == Kind::Hfile { None } else { Some(flags.reading(input, &runtime)?) };
     let shown = Arc::new(Shown::new(global.quiet || flags.shared.no_progress, &runtime));
@@ -203,7 +192,7 @@ pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
     let mut summary = Summary { table: flags.table.to_string(), dry_run: flags.shared.dry_run, ..Summary::default() };
     let ended = match reading {
         None => job.store_files(&mut summary).await,
-        Some(reading) => job.records(input, reading, &mut summary).await,
+        Some(reading) => job.records(sources, input, reading, &mut summary).await,
     };
     shown.end();
     summary.seconds = (runtime.clock.monotonic().saturating_sub(begun).as_secs_f64() * 1000.0).round() / 1000.0;
@@ -253,36 +242,24 @@ fn tell(summary: &Summary, flags: &Bulkload, format: Format) {
 }
 
 impl Bulkload {
-    /// What the sources are, from the flag or their names.
-    fn kind(&self) -> Result<Kind, Failure> {
-        let kind_of = |source: &String| {
-            let path = Path::new(source.strip_prefix("file://").unwrap_or(source));
-            let name = source.trim_end_matches('/').to_lowercase();
-            let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-            match name.rsplit('.').next() {
-                _ if path.is_dir() => Some(kind_inside(path).unwrap_or(Kind::Hfile)),
-                Some("tsv" | "tab") => Some(Kind::Tsv),
-                Some("csv") => Some(Kind::Csv),
-                Some("jsonl" | "ndjson") => Some(Kind::Jsonl),
-                Some("parquet") => Some(Kind::Parquet),
-                _ if source.contains("://") => Some(Kind::Hfile),
-                _ => kind_of_file(path),
-            }
-        };
+    /// What the sources are, from the flag or what was found.
+    fn kind(&self, sources: &[Source]) -> Result<Kind, Failure> {
         if self.input != Kind::Auto {
             return Ok(self.input);
         }
-        let mut kinds = self.sources.iter().map(|source| (source, kind_of(source)));
+        let mut kinds = self.sources.iter().zip(sources).map(|(source, found)| (source, found.kind));
         let (first, kind) = kinds.next().expect("clap asks for one");
         if let Some((other, _)) = kinds.find(|(_, other)| *other != kind) {
             let why = format!("{first} and {other} are of different kinds: load them apart, or say --input");
             return Err(Failure::usage(why));
         }
-        kind.ok_or_else(|| {
-            let there = Path::new(first.strip_prefix("file://").unwrap_or(first)).exists();
-            let why = if there { "its name does not tell what it is; say --input" } else { "there is no such file" };
-            Failure::usage(format!("{first}: {why}"))
-        })
+        for (source, found) in self.sources.iter().zip(sources) {
+            if let Some(stranger) = found.stranger() {
+                let why = format!("{source}: {stranger} is of another kind than the files before it");
+                return Err(Failure::usage(format!("{why}: load them apart, or say --input")));
+            }
+        }
+        kind.ok_or_else(|| Failure::usage(format!("{first}: its name does not tell what it is; say --input")))
     }
 
     /// Refuses flags that mean nothing for the input.
@@ -456,12 +433,20 @@ impl Job<'_> {
     }
 
     /// Files of records.
-    async fn records(&self, input: Kind, reading: Reading, summary: &mut Summary) -> Result<(), Failure> {
+    async fn records(
+        &self,
+        sources: Vec<Source>,
+        input: Kind,
+        reading: Reading,
+        summary: &mut Summary,
+    ) -> Result<(), Failure> {
         let mut options = Options { verify: false, ..self.options(summary) };
         options.parallel = self.flags.parallel();
         let mut inputs = Vec::new();
-        for source in &self.flags.sources {
-            find(source, input, &mut inputs, &mut summary.skipped)?;
+        for source in sources {
+            let (found, skipped) = source.inputs(input)?;
+            inputs.extend(found);
+            summary.skipped += skipped;
         }
         summary.inputs = inputs.len() as u64;
         summary.input_bytes = inputs.iter().map(|input| input.bytes).sum();
@@ -536,143 +521,6 @@ fn create_rejects(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
     let file =
         std::fs::File::create(path).map_err(|error| Failure::usage(format!("--reject {}: {error}", path.display())))?;
     Ok(Box::new(std::io::BufWriter::new(file)))
-}
-
-/// What a file is, by its first bytes.
-fn kind_of_file(path: &Path) -> Option<Kind> {
-    let mut head = Vec::new();
-    let file =
-        std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|_| std::fs::File::open(path).ok());
-    file?.take(4).read_to_end(&mut head).ok()?;
-    match &head[..] {
-        head if head.starts_with(sequence_file::MAGIC) => Some(Kind::Seqfile),
-        head if head == parquet_file::MAGIC => Some(Kind::Parquet),
-        _ => None,
-    }
-}
-
-/// What the files of a folder are, by the first one, if they are no store files.
-fn kind_inside(folder: &Path) -> Option<Kind> {
-    let mut folder = folder.to_owned();
-    for _ in 0..DEPTH_MAX {
-        let (folders, files) = sorted(&folder, &mut 0).ok()?;
-        if let Some(file) = files.first() {
-            return kind_of_file(file);
-        }
-        folder = folders.into_iter().next()?;
-    }
-    None
-}
-
-/// Folders and files of a folder by name, without what jobs leave beside their output.
-fn sorted(folder: &Path, skipped: &mut u64) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let (mut folders, mut files) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"_")
-            || entry.file_name().as_encoded_bytes().starts_with(b".")
-        {
-            *skipped += 1;
-            continue;
-        }
-        let path = entry.path();
-        if path.is_dir() { folders.push(path) } else { files.push(path) }
-    }
-    folders.sort_unstable();
-    files.sort_unstable();
-    Ok((folders, files))
-}
-
-/// A local file, read at any place.
-struct Local {
-    file: std::fs::File,
-    size: u64,
-}
-
-impl RandomRead for Local {
-    fn size(&self) -> u64 {
-        self.size
-    }
-
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> std::io::Result<usize> {
-        self.file.read_at(out, offset)
-    }
-}
-
-/// Finds the files of a source; those of folders by name.
-fn find(source: &str, kind: Kind, inputs: &mut Vec<Input>, skipped: &mut u64) -> Result<(), Failure> {
-    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{source}: {why}"));
-    if source.contains("://") && !source.starts_with("file://") {
-        return Err(wrong(&"only store files are read from there, everything else from local files"));
-    }
-    if source == "-" {
-        return Err(wrong(&"standard input is read as /dev/stdin"));
-    }
-    let path = PathBuf::from(source.strip_prefix("file://").unwrap_or(source));
-    let found = std::fs::metadata(&path).map_err(|error| wrong(&error))?;
-    if !found.is_dir() {
-        inputs.push(open_later(source, path, kind, Vec::new())?);
-        return Ok(());
-    }
-    if !matches!(kind, Kind::Seqfile | Kind::Parquet) {
-        return Err(wrong(&"a file is needed, this is a folder"));
-    }
-    let before = inputs.len();
-    find_below(&path, kind, &[], inputs, skipped)?;
-    if inputs.len() == before {
-        return Err(wrong(&"there is no file in this folder"));
-    }
-    Ok(())
-}
-
-fn find_below(
-    folder: &Path,
-    kind: Kind,
-    partitions: &[(String, Option<String>)],
-    inputs: &mut Vec<Input>,
-    skipped: &mut u64,
-) -> Result<(), Failure> {
-    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", folder.display()));
-    if folder.components().count() > DEPTH_MAX {
-        return Err(wrong(&"folders lie too deep in each other"));
-    }
-    let (folders, files) = sorted(folder, skipped).map_err(|error| wrong(&error))?;
-    for file in files {
-        let name = file.display().to_string();
-        inputs.push(open_later(&name, file, kind, partitions.to_vec())?);
-    }
-    for below in folders {
-        let name = below.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let column = if kind == Kind::Parquet { parse::partition(name) } else { None };
-        let all: Vec<_> = partitions.iter().cloned().chain(column).collect();
-        find_below(&below, kind, &all, inputs, skipped)?;
-    }
-    Ok(())
-}
-
-fn open_later(
-    source: &str,
-    path: PathBuf,
-    kind: Kind,
-    partitions: Vec<(String, Option<String>)>,
-) -> Result<Input, Failure> {
-    let wrong = |why: &dyn std::fmt::Display| Failure::usage(format!("{source}: {why}"));
-    let found = std::fs::metadata(&path).map_err(|error| wrong(&error))?;
-    let open = if kind == Kind::Parquet {
-        if !found.is_file() {
-            return Err(wrong(
-                &"Parquet is read from several places of a file, which this cannot be; save it to a file first",
-            ));
-        }
-        Open::Random(Box::new(move || {
-            let file = std::fs::File::open(path)?;
-            let size = file.metadata()?.len();
-            Ok(Arc::new(Local { file, size }) as Arc<dyn RandomRead>)
-        }))
-    } else {
-        Open::Stream(Box::new(move || Ok(Box::new(std::fs::File::open(path)?) as Box<dyn Read + Send>)))
-    };
-    Ok(Input { name: source.to_owned(), bytes: found.len(), partitions, open })
 }
 
 /// A folder for sorting, which goes with this value.

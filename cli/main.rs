@@ -20,6 +20,7 @@ mod read_cache;
 mod ready;
 mod roots;
 mod shell;
+mod sources;
 mod standalone;
 mod thrift;
 

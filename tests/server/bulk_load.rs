@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 
 use client::{Connection, Table};
 use ferrobase_tests::process::{Server, binary};
-use filesystem::Filesystem;
-use filesystem::s3::{S3Filesystem, S3Settings};
 use model::Cell;
 use model::mutation::{Mutation, MutationKind};
 use model::query::Scan;
 use model::schema::{FamilyDescriptor, TableDescriptor};
-use runtime::Runtime;
 use serde_json::{Value, json};
 
-use super::{bucket, ferrobase, said};
+use super::{ferrobase, said};
 
+mod elsewhere;
 mod inputs;
 
 const ROWS: usize = 3000;
@@ -339,56 +337,6 @@ async fn a_signal_ends_a_load_and_nothing_stays() {
     let output = running.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(143), "{:?}", said(&output));
     assert_eq!(scratch(), 0);
-}
-
-/// The store copies what is adopted, and the source goes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn files_in_a_bucket_are_adopted_and_text_comes_into_it() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let folder = folder.path();
-    let store = bucket::a_bucket(&folder.join("store")).await;
-    let environment = bucket::environment(&store).to_vec();
-    let variable = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-    let settings = S3Settings::from_env(bucket::DATA, true, &variable).expect("settings");
-    let root = S3Filesystem::open_unchecked(settings, Runtime::system()).expect("the root");
-    let server = bucket::start(&store, &folder.join("one"));
-    let connect = format!("127.0.0.1:{}", server.port);
-    let run = async |arguments: &[&str]| {
-        let all = [arguments, &["--connect", &connect, "--format", "json", "--no-progress"]].concat();
-        let output = bucket::run(environment.clone(), folder, &all).await;
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {:?}", said(&output));
-        serde_json::from_str::<Value>(&said(&output).0).expect("a summary")
-    };
-    let connection = open(&server).await;
-    let (text, files) = (create(&connection, "text", &["row5"]).await, create(&connection, "files", &["row5"]).await);
-    let line = |at: usize| format!("row{:06}\tvalue {at}\tother {at}", at * 7919 % 1_000_000);
-    write(&folder.join("in.tsv"), (0..ROWS).map(line));
-    let columns = ["--columns", "HBASE_ROW_KEY,f:a,g:b", "--timestamp", "5"];
-    let summary = run(&[&["bulkload", "text", "in.tsv"], &columns[..]].concat()).await;
-    assert_eq!((summary["regions"].as_u64(), summary["cells"].as_u64()), (Some(2), Some(2 * ROWS as u64)), "{summary}");
-    run(&[&["bulkload", "text", "in.tsv", "--hfiles-only", "made"], &columns[..]].concat()).await;
-    for family in ["f", "g"] {
-        for entry in std::fs::read_dir(folder.join("made").join(family)).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let key = format!("incoming/{family}/{}", path.file_name().expect("a name").to_string_lossy());
-            root.put_if_absent(&key, std::fs::read(&path).expect("a file").into()).await.expect("put");
-        }
-    }
-    assert_eq!(root.list("incoming").await.expect("list").len(), 4);
-    let below = format!("{}/incoming", bucket::DATA);
-    let summary = run(&["completebulkload", &below, "files", "--verify"]).await;
-    assert_eq!((summary["regions"].as_u64(), summary["copied"].as_u64()), (Some(2), Some(0)), "{summary}");
-    for gone in ["incoming", "ferrobase/staging"] {
-        assert!(root.list(gone).await.expect("list").is_empty(), "{gone}");
-    }
-    let wanted = cells(&text).await;
-    assert!(wanted.len() == 2 * ROWS && cells(&files).await == wanted);
-    server.kill();
-    let server = bucket::start(&store, &folder.join("two"));
-    let connection = open(&server).await;
-    for name in ["text", "files"] {
-        assert!(cells(&connection.table(name.parse().expect("a name"))).await == wanted, "{name} after a kill");
-    }
 }
 
 fn copy(from: &Path, to: &Path) {

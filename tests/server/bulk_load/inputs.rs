@@ -9,7 +9,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::*;
 
-fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+pub fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)));
     let batch = batch.expect("a batch");
@@ -30,7 +30,7 @@ fn numbers(values: impl Iterator<Item = i64>) -> ArrayRef {
 }
 
 /// Some records as the fields of a file.
-fn fields(records: impl Iterator<Item = usize> + Clone) -> Vec<(&'static str, ArrayRef)> {
+pub fn fields(records: impl Iterator<Item = usize> + Clone) -> Vec<(&'static str, ArrayRef)> {
     let records = || records.clone().map(record);
     vec![
         ("id", text(records().map(|record| record.0))),
@@ -151,6 +151,7 @@ async fn inputs_that_do_not_fit_their_flags_are_refused() {
     parquet(&tool.at("in.parquet"), vec![("k", text(["r", ""].into_iter())), ("v", text(["", "x"].into_iter()))]);
     std::fs::create_dir(tool.at("empty")).expect("made");
     write(&tool.at("in.tsv"), ["r\t", "s\tx"].map(str::to_owned).into_iter());
+    write(&tool.at("in.jsonl"), std::iter::empty());
     let refused = |arguments: &[&str], code: i32, why: &str| {
         let (found, _, error) = tool.run(&[&["bulkload", "t"], arguments].concat());
         assert!(found == Some(code) && error.contains(why), "{arguments:?}: {found:?} {error}");
@@ -165,7 +166,13 @@ async fn inputs_that_do_not_fit_their_flags_are_refused() {
     refused(&["in.parquet"], 2, "the file's are k, v");
     refused(&["in.parquet", "--columns", "k=HBASE_ROW_KEY,w=f:a"], 2, "one column `w`");
     refused(&["/dev/stdin", "--input", "parquet"], 2, "several places");
-    refused(&["s3://bucket/x.parquet"], 2, "from local files");
+    refused(&["s3://bucket"], 2, "a file or a folder in it is needed");
+    refused(&["nosuch.parquet"], 2, "no such file");
+    std::fs::create_dir(tool.at("mixed")).expect("made");
+    for name in ["a.jsonl", "b.csv"] {
+        write(&tool.at("mixed").join(name), std::iter::empty());
+    }
+    refused(&["mixed"], 2, "b.csv is of another kind");
     refused(&["empty", "--input", "parquet"], 2, "no file in this folder");
     refused(&["in.tsv", "--input", "parquet"], 1, "no Parquet file");
     refused(&["in.tsv", "--input", "seqfile"], 1, "does not begin with SEQ");

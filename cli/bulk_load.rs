@@ -184,7 +184,9 @@ pub async fn run(flags: &Bulkload, global: &Global) -> Result<(), Failure> {
         }
     }
     let input = flags.kind(&sources)?;
-    flags.check(input)?;
+    if flags.input == Kind::Auto {
+        flags.check(input)?;
+    }
     let reading = if input == Kind::Hfile { None } else { Some(flags.reading(input, &runtime)?) };
     let shown = Arc::new(Shown::new(global.quiet || flags.shared.no_progress, &runtime));
     let connection = connect::open_for(&flags.shared.connect, &flags.shared.roots, None, Some(REGION_MAX)).await?;

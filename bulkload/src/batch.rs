@@ -10,6 +10,12 @@ use model::{Cell, CellRef, CellType, SeqNo};
 /// What is wrong with a record without a row.
 pub(crate) const NO_ROW: &str = "the row key is empty";
 
+/// One of the cells that stand behind each other and end at these places.
+pub(crate) fn cell_at<'a>(bytes: &'a [u8], ends: &[usize], at: usize) -> CellRef<'a> {
+    let begin = at.checked_sub(1).map_or(0, |before| ends[before]);
+    CellRef::from_trusted(&bytes[begin..ends[at]], SeqNo::ZERO)
+}
+
 /// Records as cells.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -57,7 +63,7 @@ impl Batch {
         tags: &[u8],
     ) -> Result<(), String> {
         debug_assert!(
-            self.len() == self.records.last().copied().unwrap_or(0) || self.get(self.len() - 1).row() == row,
+            self.len() == self.begun() || self.last().is_some_and(|cell| cell.row() == row),
             "a record has one row"
         );
         if row.is_empty() {
@@ -71,21 +77,20 @@ impl Batch {
 
     /// Ends the record that is open: what is added from now on belongs to the next one.
     pub fn end_record(&mut self) {
-        if self.records.last().copied().unwrap_or(0) < self.len() {
+        if self.begun() < self.len() {
             self.records.push(self.len());
         }
     }
 
     /// Takes back what the open record has added.
     pub fn drop_record(&mut self) {
-        let cells = self.records.last().copied().unwrap_or(0);
-        self.ends.truncate(cells);
+        self.ends.truncate(self.begun());
         self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
     /// The cells that the open record has added.
     pub fn open_record(&self) -> impl Iterator<Item = CellRef<'_>> {
-        (self.records.last().copied().unwrap_or(0)..self.len()).map(|at| self.get(at))
+        (self.begun()..self.len()).map(|at| self.get(at))
     }
 
     /// The cell that was added last.
@@ -103,9 +108,13 @@ impl Batch {
         self.iter().map(CellRef::to_cell).collect()
     }
 
+    /// Cells before the open record.
+    fn begun(&self) -> usize {
+        self.records.last().copied().unwrap_or(0)
+    }
+
     fn get(&self, at: usize) -> CellRef<'_> {
-        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        CellRef::from_trusted(&self.bytes[begin..self.ends[at]], SeqNo::ZERO)
+        cell_at(&self.bytes, &self.ends, at)
     }
 
     /// Its cells, where they end, and how many there are at the end of each record; little memory beside them.

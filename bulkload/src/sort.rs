@@ -24,7 +24,7 @@ use storage::file::reader::{HFileReader, HFileSource};
 use storage::file::writer::{FileMeta, HFileWriter, WriterOptions};
 use storage::source::{CellSource, Progress};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, cell_at};
 use crate::error::{LoadError, Result};
 
 /// What a cell takes in memory besides its bytes, at most an eighth of which is spare.
@@ -189,9 +189,7 @@ impl Held {
 
     fn cell(&self, (chunk, at): Place) -> CellRef<'_> {
         let Chunk { bytes, ends } = &self.chunks[chunk as usize];
-        let at = at as usize;
-        let begin = at.checked_sub(1).map_or(0, |before| ends[before]);
-        CellRef::from_trusted(&bytes[begin..ends[at]], SeqNo::ZERO)
+        cell_at(bytes, ends, at as usize)
     }
 
     fn row(&self, record: &Record) -> &[u8] {
@@ -517,11 +515,7 @@ impl Walk {
         };
         (from..end).map(move |at| match self.stand {
             Stand::One(source) => self.sources[source].cell(at),
-            Stand::Before | Stand::Merged => {
-                let Merged { bytes, ends, .. } = &self.merged;
-                let begin = at.checked_sub(1).map_or(0, |before| ends[before]);
-                CellRef::from_trusted(&bytes[begin..ends[at]], SeqNo::ZERO)
-            }
+            Stand::Before | Stand::Merged => cell_at(&self.merged.bytes, &self.merged.ends, at),
         })
     }
 }

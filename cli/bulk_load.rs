@@ -261,7 +261,9 @@ impl Bulkload {
                 return Err(Failure::usage(format!("{why}: load them apart, or say --input")));
             }
         }
-        kind.ok_or_else(|| Failure::usage(format!("{first}: its name does not tell what it is; say --input")))
+        kind.ok_or_else(|| {
+            Failure::usage(format!("{first}: its name, or what is in it, does not tell what it is; say --input"))
+        })
     }
 
     /// Refuses flags that mean nothing for the input.

@@ -220,9 +220,9 @@ impl Source {
         Ok(())
     }
 
-    /// What it is, by its name or its first file's, or by first bytes; store files have no such mark at their beginning.
+    /// What it is, by its name or its first file's, or by first bytes; store files have no such mark at their beginning, but lie as FAMILY/FILE.
     async fn tell(&self) -> Result<Option<Kind>, Failure> {
-        let Some(first) = self.files.first() else { return Ok(self.is_folder.then_some(Kind::Hfile)) };
+        let Some(first) = self.files.first() else { return Ok(None) };
         let named = if self.is_folder { first.below.to_str() } else { Some(self.name.as_str()) };
         if let Some(kind) = named.and_then(kind_of_name) {
             return Ok(Some(kind));
@@ -243,7 +243,8 @@ impl Source {
                 head = read.map_err(|error| refused("SRC", &self.name, &error))?.into();
             }
         }
-        Ok(kind_of_bytes(&head).or(self.is_folder.then_some(Kind::Hfile)))
+        let by_family = self.files.iter().any(|file| file.below.components().count() == 2);
+        Ok(kind_of_bytes(&head).or(by_family.then_some(Kind::Hfile)))
     }
 
     /// A file whose name tells another kind than that of the whole.

@@ -173,6 +173,10 @@ async fn inputs_that_do_not_fit_their_flags_are_refused() {
         write(&tool.at("mixed").join(name), std::iter::empty());
     }
     refused(&["mixed"], 2, "b.csv is of another kind");
+    refused(&["empty"], 2, "say --input");
+    std::fs::write(tool.at("empty/notes.txt"), "notes").expect("written");
+    refused(&["empty"], 2, "say --input");
+    std::fs::remove_file(tool.at("empty/notes.txt")).expect("removed");
     refused(&["empty", "--input", "parquet"], 2, "no file in this folder");
     refused(&["in.tsv", "--input", "parquet"], 1, "no Parquet file");
     refused(&["in.tsv", "--input", "seqfile"], 1, "does not begin with SEQ");

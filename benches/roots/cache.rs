@@ -24,19 +24,21 @@ use storage::wal::{Log, LogSettings};
 use crate::{bucket, root};
 
 /// Rows of 1 KB.
-const ROWS: usize = 100_000;
+pub const ROWS: usize = 100_000;
 /// The block cache: next to nothing of the table.
 const BLOCK_CACHE_BYTES: u64 = 4 << 20;
 /// Gets in one slice.
 const GETS: usize = 1000;
 
-fn described(name: &str) -> (Arc<TableDescriptor>, RegionInfo) {
+/// A table, and its one region.
+pub fn described(name: &str) -> (Arc<TableDescriptor>, RegionInfo) {
     let table = TableDescriptor::new(name.parse().expect("a name")).with_family(FamilyDescriptor::new(FAMILY));
     let info = RegionInfo::new(table.name.clone(), Bytes::new(), Bytes::new(), 1);
     (Arc::new(table), info)
 }
 
-async fn open(fs: &Arc<dyn Filesystem>, table: &str, epoch: u64) -> Arc<Region> {
+/// Opens a region with a log of its own.
+pub async fn open(fs: &Arc<dyn Filesystem>, table: &str, epoch: u64) -> Arc<Region> {
     let runtime = Runtime::system();
     let (table, info) = described(table);
     let stream = runtime.random.next_u64();
@@ -66,7 +68,7 @@ async fn fill(fs: &Arc<dyn Filesystem>, name: &str) {
 }
 
 /// Megabytes a second of a full scan.
-async fn scan(region: &Arc<Region>) -> f64 {
+pub async fn scan(region: &Arc<Region>) -> f64 {
     let begun = Instant::now();
     let mut scanner = region.scanner(&Scan::default()).await.expect("scan");
     let (mut rows, mut more) = (0, true);

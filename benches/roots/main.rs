@@ -1,12 +1,13 @@
-//! The figures of docs/PERFORMANCE.md for roots elsewhere: durable puts beside what the root gives raw, and requests with their price.
+//! The figures of docs/PERFORMANCE.md for roots elsewhere: durable puts, scans and compactions beside what the root gives raw, and requests with their price.
 //!
 //! `tests/run long figures [rounds]`, or after `cargo build --release -p ferrobase -p ferrobase-s3-fixture -p ferrobase-benches`:
-//! `target/release/roots log|cache|requests|idle [rounds or seconds]`
+//! `target/release/roots log|cache|rates|requests|idle [rounds or seconds]`
 //!
 //! A measured thing and what stands beside it take turns in short slices; the ratio is taken in each round. Nothing here asserts a time.
 
 mod cache;
 mod log;
+mod rates;
 mod requests;
 
 use std::path::Path;
@@ -40,9 +41,10 @@ fn main() {
         match what.as_str() {
             "log" => log::run(folder.path(), number.unwrap_or(5)).await,
             "cache" => cache::run(folder.path(), number.unwrap_or(5)).await,
+            "rates" => rates::run(folder.path(), number.unwrap_or(3)).await,
             "requests" => requests::run(folder.path()).await,
             "idle" => requests::idle(folder.path(), number.unwrap_or(120)).await,
-            _ => panic!("log [rounds], cache [rounds], requests or idle [seconds] is needed"),
+            _ => panic!("log [rounds], cache [rounds], rates [rounds], requests or idle [seconds] is needed"),
         }
     };
     println!("load {} before\n", load());

@@ -289,40 +289,29 @@ async fn a_batch_is_what_its_writes_are_alone() {
     assert_eq!(shown(rows(&one.open().await, &all).await), logged);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn a_row_is_free_when_what_was_written_is_seen() {
     let region = memory().open().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let go_on = |task: usize| {
-        let (region, stop) = (region.clone(), stop.clone());
-        runtime::task::spawn("beside", async move {
-            while !stop.load(Ordering::Relaxed) {
-                if task.is_multiple_of(2) {
-                    // Their numbers come before, so that what the row gets is seen later than it is written.
-                    let puts = (0..100).map(|i| put(&format!("o{task}{i}"), "f", "q", LATEST_TIMESTAMP, "x")).collect();
-                    region.batch(puts).await.into_iter().for_each(|done| drop(done.expect("put")));
-                } else {
-                    region.mutate(vec![increment("r", 1)], None).await.expect("increment");
-                }
-            }
-        })
-    };
-    let tasks: Vec<_> = (0..4).map(go_on).collect();
-    for round in 1..=300 {
-        let base: i64 = round * 1_000_000;
-        let mut number = put("r", "f", "n", 0, "");
-        number.cells = vec![Cell::put(b"r", b"f", b"n", 4_000_000_000_000 + base, &base.to_be_bytes()).expect("cell")];
-        let others = (0..20).map(|i| put(&format!("s{i}"), "f", "q", LATEST_TIMESTAMP, "x"));
-        let done = region.batch([number].into_iter().chain(others).collect()).await;
-        done.into_iter().for_each(|done| drop(done.expect("put")));
-        let cells = region.get(&Get::new("r")).await.expect("get");
-        let found = i64::from_be_bytes(cells[0].value().try_into().expect("a number"));
-        assert!(found >= base, "an increment that made {found} did not see {base}");
+    // A write that others have to wait for: what comes behind it is applied, and not seen yet.
+    let before = region.mvcc.begin();
+    let mut number = put("r", "f", "n", 0, "");
+    number.cells = vec![Cell::put(b"r", b"f", b"n", 1000, &50_i64.to_be_bytes()).expect("cell")];
+    let together = region.clone();
+    let batch = vec![number, put("s", "f", "q", LATEST_TIMESTAMP, "x")];
+    let batch = runtime::task::spawn("batch", async move { together.batch(batch).await });
+    while region.memtable_bytes() == 0 {
+        runtime::task::yield_now().await;
     }
-    stop.store(true, Ordering::Relaxed);
-    for task in tasks {
-        task.await.expect("ended");
+    let counted = region.clone();
+    let counting = runtime::task::spawn("count", async move { counted.mutate(vec![increment("r", 1)], None).await });
+    for _ in 0..1000 {
+        runtime::task::yield_now().await;
     }
+    region.mvcc.complete(before);
+    batch.await.expect("ended").into_iter().for_each(|done| assert!(done.expect("put").done));
+    assert!(counting.await.expect("ended").expect("increment").done);
+    let cells = region.get(&Get::new("r")).await.expect("get");
+    assert_eq!(cells[0].value(), 51_i64.to_be_bytes(), "the increment saw what was written before it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

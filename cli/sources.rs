@@ -112,11 +112,8 @@ impl Source {
         if url == "-" {
             return Err(Failure::usage("-: standard input is read as /dev/stdin"));
         }
-        let is_folder = false;
-        let (kind, files, skipped) = (None, Vec::new(), BTreeSet::new());
-        let name = url.to_owned();
-        let mut source = match roots.folder("SRC", url)? {
-            Some(path) => Source { name, place: Place::Here(path), is_folder, kind, files, skipped },
+        let place = match roots.folder("SRC", url)? {
+            Some(path) => Place::Here(path),
             None => {
                 let (parent, key) = url.trim_end_matches('/').rsplit_once('/').unwrap_or_default();
                 if parent.ends_with('/') {
@@ -127,11 +124,12 @@ impl Source {
                 let ahead_bytes = usize::try_from(ahead).unwrap_or(usize::MAX);
                 let settings = CacheSettings { ahead_bytes, is_kept: |_| true, ..CacheSettings::new(None, 0, parent) };
                 let fs = CachedFilesystem::new(fs, settings, runtime.clone()).await;
-                let fs: Arc<dyn Filesystem> = Arc::new(fs.map_err(|error| refused("SRC", url, &error))?);
-                let place = Place::There { fs, key: key.to_owned() };
-                Source { name, place, is_folder, kind, files, skipped }
+                let fs = Arc::new(fs.map_err(|error| refused("SRC", url, &error))?);
+                Place::There { fs, key: key.to_owned() }
             }
         };
+        let (name, files, skipped) = (url.to_owned(), Vec::new(), BTreeSet::new());
+        let mut source = Source { name, place, is_folder: false, kind: None, files, skipped };
         source.find().await?;
         source.kind = source.tell().await?;
         Ok(source)

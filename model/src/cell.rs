@@ -91,6 +91,7 @@ impl CellType {
     }
 
     /// Whether this is one of the four delete markers.
+    #[inline]
     pub fn is_delete(self) -> bool {
         matches!(self.0, 8 | 10 | 12 | 14)
     }
@@ -159,10 +160,12 @@ pub enum CellError {
     Tags,
 }
 
+#[inline]
 fn be_u16(bytes: &[u8], at: usize) -> usize {
     usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
 }
 
+#[inline]
 fn be_u32(bytes: &[u8], at: usize) -> usize {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize
 }
@@ -195,20 +198,24 @@ impl<'a> KeyRef<'a> {
     }
 
     /// The key's bytes.
+    #[inline]
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
+    #[inline]
     fn row_len(self) -> usize {
         be_u16(self.0, 0)
     }
 
     /// The row.
+    #[inline]
     pub fn row(self) -> &'a [u8] {
         &self.0[2..2 + self.row_len()]
     }
 
     /// The family; empty only in search keys.
+    #[inline]
     pub fn family(self) -> &'a [u8] {
         let at = 2 + self.row_len();
         let len = usize::from(self.0[at]);
@@ -216,6 +223,7 @@ impl<'a> KeyRef<'a> {
     }
 
     /// The qualifier; may be empty.
+    #[inline]
     pub fn qualifier(self) -> &'a [u8] {
         let at = 2 + self.row_len();
         let len = usize::from(self.0[at]);
@@ -223,6 +231,7 @@ impl<'a> KeyRef<'a> {
     }
 
     /// Milliseconds since 1970, or whatever the writer meant by it.
+    #[inline]
     pub fn timestamp(self) -> i64 {
         let at = self.0.len() - 9;
         let mut raw = [0u8; 8];
@@ -231,6 +240,7 @@ impl<'a> KeyRef<'a> {
     }
 
     /// The type code.
+    #[inline]
     pub fn cell_type(self) -> CellType {
         CellType(self.0[self.0.len() - 1])
     }
@@ -320,74 +330,88 @@ impl<'a> CellRef<'a> {
 
     /// Takes bytes that are known to be exactly one well-formed cell: they passed [`CellRef::parse`] before, or
     /// were written by this module. Wrong bytes make accessors panic; they are never unsound.
+    #[inline]
     pub fn from_trusted(bytes: &'a [u8], seqno: SeqNo) -> CellRef<'a> {
         debug_assert!(CellRef::parse(bytes, seqno).is_ok(), "from_trusted was handed bytes that are no cell");
         CellRef { bytes, seqno }
     }
 
     /// All bytes, tags included.
+    #[inline]
     pub fn as_bytes(self) -> &'a [u8] {
         self.bytes
     }
 
     /// Lengths, key and value, without the tags section: what `KeyValueCodec` sends.
+    #[inline]
     pub fn without_tags(self) -> &'a [u8] {
         &self.bytes[..PREFIX_LEN + self.key_len() + self.value_len()]
     }
 
     /// The sequence number beside the bytes.
+    #[inline]
     pub fn seqno(self) -> SeqNo {
         self.seqno
     }
 
     /// Length of the flat key in bytes.
+    #[inline]
     pub fn key_len(self) -> usize {
         be_u32(self.bytes, 0)
     }
 
     /// Length of the value in bytes.
+    #[inline]
     pub fn value_len(self) -> usize {
         be_u32(self.bytes, 4)
     }
 
     /// The flat key.
+    #[inline]
     pub fn key(self) -> KeyRef<'a> {
         KeyRef(&self.bytes[PREFIX_LEN..PREFIX_LEN + self.key_len()])
     }
 
     /// The row.
+    #[inline]
     pub fn row(self) -> &'a [u8] {
         let len = be_u16(self.bytes, PREFIX_LEN);
         &self.bytes[PREFIX_LEN + 2..PREFIX_LEN + 2 + len]
     }
 
     /// The family.
+    #[inline]
     pub fn family(self) -> &'a [u8] {
         self.key().family()
     }
 
     /// The qualifier.
+    #[inline]
     pub fn qualifier(self) -> &'a [u8] {
         self.key().qualifier()
     }
 
     /// The timestamp in milliseconds.
+    #[inline]
     pub fn timestamp(self) -> i64 {
         self.key().timestamp()
     }
 
     /// The type code.
+    #[inline]
     pub fn cell_type(self) -> CellType {
         CellType(self.bytes[PREFIX_LEN + self.key_len() - 1])
     }
 
     /// The value.
+    #[inline]
     pub fn value(self) -> &'a [u8] {
         let at = PREFIX_LEN + self.key_len();
         &self.bytes[at..at + self.value_len()]
     }
 
     /// The tags section without its length field; empty if there is none.
+    #[inline]
     pub fn tags(self) -> &'a [u8] {
         let end = PREFIX_LEN + self.key_len() + self.value_len();
         if self.bytes.len() > end { &self.bytes[end + 2..] } else { &[] }
@@ -408,6 +432,7 @@ impl<'a> CellRef<'a> {
     }
 
     /// The cell's own time to live in milliseconds (tag type 8), if it has one.
+    #[inline]
     pub fn ttl_ms(self) -> Option<i64> {
         self.tag_iter()
             .find(|(tag_type, payload)| *tag_type == TAG_TTL && payload.len() == 8)
@@ -415,6 +440,7 @@ impl<'a> CellRef<'a> {
     }
 
     /// Whether both cells lie in the same row, family and qualifier.
+    #[inline]
     pub fn same_column(self, other: CellRef<'_>) -> bool {
         let (a, b) = (self.key(), other.key());
         a.row() == b.row() && a.family() == b.family() && a.qualifier() == b.qualifier()
@@ -450,6 +476,7 @@ impl Cell {
     }
 
     /// See [`CellRef::from_trusted`].
+    #[inline]
     pub fn from_trusted(bytes: Bytes, seqno: SeqNo) -> Cell {
         debug_assert!(CellRef::parse(&bytes, seqno).is_ok(), "from_trusted was handed bytes that are no cell");
         Cell { bytes, seqno }
@@ -532,11 +559,13 @@ impl Cell {
     }
 
     /// The cell, borrowed.
+    #[inline]
     pub fn as_ref(&self) -> CellRef<'_> {
         CellRef { bytes: &self.bytes, seqno: self.seqno }
     }
 
     /// All bytes, tags included, shared.
+    #[inline]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -552,6 +581,7 @@ impl Cell {
     }
 
     /// The sequence number.
+    #[inline]
     pub fn seqno(&self) -> SeqNo {
         self.seqno
     }
@@ -562,36 +592,43 @@ impl Cell {
     }
 
     /// The row.
+    #[inline]
     pub fn row(&self) -> &[u8] {
         self.as_ref().row()
     }
 
     /// The family.
+    #[inline]
     pub fn family(&self) -> &[u8] {
         self.as_ref().family()
     }
 
     /// The qualifier.
+    #[inline]
     pub fn qualifier(&self) -> &[u8] {
         self.as_ref().qualifier()
     }
 
     /// The timestamp in milliseconds.
+    #[inline]
     pub fn timestamp(&self) -> i64 {
         self.as_ref().timestamp()
     }
 
     /// The type code.
+    #[inline]
     pub fn cell_type(&self) -> CellType {
         self.as_ref().cell_type()
     }
 
     /// The value.
+    #[inline]
     pub fn value(&self) -> &[u8] {
         self.as_ref().value()
     }
 
     /// The tags section without its length field; empty if there is none.
+    #[inline]
     pub fn tags(&self) -> &[u8] {
         self.as_ref().tags()
     }
@@ -660,8 +697,18 @@ pub enum CellOrder {
     Meta,
 }
 
+/// The first 16 bytes of a row as a number: smaller for a row that comes before in [`CellOrder::User`], or equal.
+#[inline]
+pub fn beginning(row: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    let len = row.len().min(bytes.len());
+    bytes[..len].copy_from_slice(&row[..len]);
+    u128::from_be_bytes(bytes)
+}
+
 impl CellOrder {
     /// Compares two rows.
+    #[inline]
     pub fn compare_rows(self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
             CellOrder::User => a.cmp(b),
@@ -670,11 +717,13 @@ impl CellOrder {
     }
 
     /// Compares two flat keys: everything but the sequence number.
+    #[inline]
     pub fn compare_keys(self, a: KeyRef<'_>, b: KeyRef<'_>) -> Ordering {
         self.compare_rows(a.row(), b.row()).then_with(|| compare_within_row(a, b))
     }
 
     /// Compares two cells, the larger sequence number first among equal keys.
+    #[inline]
     pub fn compare(self, a: CellRef<'_>, b: CellRef<'_>) -> Ordering {
         self.compare_keys(a.key(), b.key()).then_with(|| b.seqno().cmp(&a.seqno()))
     }
@@ -836,5 +885,15 @@ mod tests {
             Cell::parse(raw.into(), SeqNo::ZERO).expect("cell"),
             Cell::put(b"r", b"f", b"q", 77, b"v").expect("cell")
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn beginnings_are_in_the_order_of_rows(
+            a in proptest::collection::vec(0_u8..3, 0..20),
+            b in proptest::collection::vec(0_u8..3, 0..20),
+        ) {
+            proptest::prop_assert!(a > b || beginning(&a) <= beginning(&b));
+        }
     }
 }

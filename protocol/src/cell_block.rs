@@ -45,6 +45,11 @@ impl From<CellBlockError> for RpcError {
     }
 }
 
+/// Bytes that a cell takes with its length: so many, or fewer if it has tags.
+pub fn len_at_most(cell: &Cell) -> usize {
+    4 + cell.bytes().len()
+}
+
 /// Appends a cell.
 pub fn put(out: &mut BytesMut, cell: &Cell) {
     let bytes = cell.as_ref().without_tags();

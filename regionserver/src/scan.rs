@@ -161,6 +161,7 @@ impl RegionServer {
                 vec![metric("ROWS_SCANNED", state.rows_scanned), metric("ROWS_FILTERED", state.rows_filtered)];
             answer.scan_metrics = Some(pb::ScanMetrics { metrics });
         }
+        block.reserve(rows.iter().flat_map(|row| &row.cells).map(cell_block::len_at_most).sum());
         for row in &rows {
             row.cells.iter().for_each(|cell| cell_block::put(block, cell));
             answer.cells_per_result.push(row.cells.len() as u32);

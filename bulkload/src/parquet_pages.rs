@@ -152,9 +152,10 @@ impl Thrift<'_> {
         }
     }
 
-    /// An element takes bytes, a flag too: no number of them is passed without as many bytes.
+    /// An element takes bytes: no number of them is passed without as many. Flags, of which Parquet has no lists in footers and headers, would
+    /// take one each; those who read the file behind this check take them for nothing, and then whatever follows for something else.
     fn skip_element(&mut self, kind: u8, depth: usize) -> Result<(), Stop> {
-        if matches!(kind, 1 | 2) { self.pass(1) } else { self.skip(kind, depth) }
+        if matches!(kind, 1 | 2) { Err(Stop::Wrong) } else { self.skip(kind, depth) }
     }
 
     /// The numbers among a struct's fields that are below 10; flags are 1 and 0.
@@ -600,6 +601,18 @@ mod tests {
         assert_eq!(check_schema(&footer(DEPTH_MAX)), Ok(()));
         assert!(check_schema(&footer(DEPTH_MAX + 1)).expect_err("refused").contains("nested"));
         assert!(check_schema(&footer(3)[..6]).is_err());
+    }
+
+    #[test]
+    fn lists_of_flags_are_refused() {
+        // Field 9: a list of two numbers, or flags; then of a map from numbers to flags.
+        for (list, is_good) in
+            [([0x99, 0x25, 2, 2, 0], true), ([0x99, 0x21, 1, 1, 0], false), ([0x99, 0x22, 1, 1, 0], false)]
+        {
+            assert_eq!(check_schema(&list).is_ok(), is_good, "{list:?}");
+        }
+        assert!(check_schema(&[0x9b, 1, 0x55, 2, 2, 0]).is_ok());
+        assert!(check_schema(&[0x9b, 1, 0x51, 2, 1, 0]).is_err());
     }
 
     #[test]

@@ -145,7 +145,7 @@ pub async fn run(flags: &Standalone, global: &Global) -> Result<(), Failure> {
             // Asked for first by the one, then as META names it.
             let near = Near { addresses: vec![here.clone(), told.address()], service: direct.clone(), others };
             let connection = connect::open_near(&here, Arc::new(near)).await?;
-            gateway.open(&connection, &thrift_settings(connections_max), metrics, &runtime, &gateway_shutdown)
+            gateway.open(&connection, &thrift_settings(connections_max, budget), metrics, &runtime, &gateway_shutdown)
         }
         None => Vec::new(),
     };
@@ -310,10 +310,18 @@ impl Status for Told {
     }
 }
 
-/// The gateway inside this process may have half of the connections that clients may have.
-fn thrift_settings(connections_max: usize) -> gateway::thrift::Settings {
+/// Bytes of rows that scanners of the gateway inside may hold, however small the budget is: some thirty of large rows.
+const SCANNER_BYTES_LEAST: usize = 64 << 20;
+
+/// The gateway inside this process may have half of the connections that clients may have, and its scanners a quarter of the memory.
+fn thrift_settings(connections_max: usize, budget: u64) -> gateway::thrift::Settings {
     let settings = gateway::thrift::Settings::default();
-    gateway::thrift::Settings { connections_max: settings.connections_max.min(connections_max / 2).max(1), ..settings }
+    let share = usize::try_from(budget / 4).unwrap_or(usize::MAX).max(SCANNER_BYTES_LEAST);
+    gateway::thrift::Settings {
+        connections_max: settings.connections_max.min(connections_max / 2).max(1),
+        scanner_bytes_max: settings.scanner_bytes_max.min(share),
+        ..settings
+    }
 }
 
 /// Bytes of the largest message.

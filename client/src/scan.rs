@@ -52,6 +52,8 @@ pub struct RowStream {
     ready: VecDeque<Row>,
     /// So many rows left of a batch have the next one fetched.
     half: usize,
+    /// Bytes of the batch's cells.
+    batch_bytes: usize,
     state: State,
 }
 
@@ -80,7 +82,15 @@ impl std::fmt::Debug for RowStream {
 impl RowStream {
     pub(crate) fn new(cluster: Arc<Cluster>, subject: Subject, table: TableName, scan: Scan) -> RowStream {
         let state = State::New(Box::new(Driver::new(cluster, subject, table, scan)));
-        RowStream { ready: VecDeque::new(), half: 0, state }
+        RowStream { ready: VecDeque::new(), half: 0, batch_bytes: 0, state }
+    }
+
+    /// Bytes that its rows hold which were fetched and are not all taken: those of a batch as long as one of its rows is left, and as much for
+    /// the one that is fetched ahead.
+    pub fn held_bytes(&self) -> usize {
+        let is_ahead = matches!(self.state, State::Ahead(_)) && self.ready.len() <= self.half;
+        let batches = usize::from(!self.ready.is_empty()) + usize::from(is_ahead);
+        batches * self.batch_bytes
     }
 
     /// The next row; `None` at the end. Dropping the future loses nothing.
@@ -129,6 +139,7 @@ impl Stream for RowStream {
             match fetched {
                 Some(Ok(rows)) => {
                     self.half = rows.len() / 2;
+                    self.batch_bytes = rows.iter().flat_map(|row| &row.cells).map(|cell| cell.bytes().len()).sum();
                     self.ready.extend(rows);
                 }
                 Some(Err(error)) => {

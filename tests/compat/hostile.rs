@@ -206,3 +206,46 @@ fn calls_come_over_http_too_and_inside_the_server() {
     // It ends in order, with a connection open.
     assert_eq!(server.stop(), Some(0));
 }
+
+/// Scanners that nobody reads on hold rows, but not without end: others wait for their turn, and those that have begun go on.
+#[test]
+fn scanners_that_are_left_hold_a_part_of_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder.path().join("data"), &["--thrift-port", "0", "--memory", "64M"]);
+    let port = server.told["thrift_port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+    let mut stream = connect(port);
+    let value = vec![b'v'; 1 << 20];
+    make_table(&mut stream, &value);
+    for row in 0..12 {
+        let put = list_of_one(3, &[string(2, b"f:q"), string(3, &value)]);
+        let row = format!("s{row:02}");
+        assert_eq!(call(&mut stream, "mutateRow", &[string(1, b"t"), string(2, row.as_bytes()), put]), [0]);
+    }
+    let read = |stream: &mut TcpStream, id: i32| {
+        let answer = call(stream, "scannerGet", &[int(1, id)]);
+        // A list of rows, or an IOError.
+        if answer[..4] == [15, 0, 0, 12] { Ok(answer) } else { Err(String::from_utf8_lossy(&answer).into_owned()) }
+    };
+    let mut begun = Vec::new();
+    let (refused, why) = loop {
+        let opened = call(&mut stream, "scannerOpen", &[string(1, b"t"), string(2, b"r")]);
+        let id = i32::from_be_bytes(opened[3..7].try_into().expect("a number"));
+        match read(&mut stream, id) {
+            Ok(_) => begun.push(id),
+            Err(why) => break (id, why),
+        }
+        assert!(begun.len() < 100, "{} scanners have begun", begun.len());
+    };
+    assert!(why.contains("open scanners hold") && why.contains("may hold 67108864"), "{why}");
+    assert!(begun.len() > 10, "{} scanners have begun", begun.len());
+    let peak = peak_mib(server.pid());
+    assert!(peak <= 64 + 300, "{peak} MiB");
+    for id in begun {
+        for _ in 1..13 {
+            let row = read(&mut stream, id).expect("it goes on");
+            assert!(row.len() > value.len(), "a row");
+        }
+        assert_eq!(read(&mut stream, id).expect("the end").len(), 9, "a list of none");
+    }
+    assert!(read(&mut stream, refused).expect("there is room").len() > value.len());
+}

@@ -200,7 +200,7 @@ fn illegal<T>(result: Result<T>) -> Result<T> {
 impl One {
     /// `open` tells the open scanners.
     pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>, open: Gauge) -> One {
-        let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max, open);
+        let scanners = Scanners::new(clock, settings, open);
         One { connection, scanners, read_only: settings.read_only }
     }
 

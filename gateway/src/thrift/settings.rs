@@ -34,6 +34,8 @@ pub struct Settings {
     pub scanner_lease: Duration,
     /// Most open scanners; default 10,000.
     pub scanners_max: usize,
+    /// Bytes of rows that open scanners may hold before no other begins to read; default 512 MiB.
+    pub scanner_bytes_max: usize,
     /// Refuse what changes anything.
     pub read_only: bool,
 }
@@ -61,6 +63,7 @@ impl Default for Settings {
             message_timeout: Duration::from_secs(60),
             scanner_lease: Duration::from_secs(120),
             scanners_max: 10_000,
+            scanner_bytes_max: 512 << 20,
             read_only: false,
         }
     }

@@ -407,7 +407,7 @@ fn namespace_to(namespace: Namespace) -> g::TNamespaceDescriptor {
 impl Two {
     /// `open` tells the open scanners.
     pub fn new(connection: Connection, settings: &Settings, clock: Arc<dyn Clock>, open: Gauge) -> Two {
-        let scanners = Scanners::new(clock, settings.scanner_lease, settings.scanners_max, open);
+        let scanners = Scanners::new(clock, settings, open);
         Two { connection, scanners, read_only: settings.read_only }
     }
 

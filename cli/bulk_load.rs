@@ -24,6 +24,7 @@ use filesystem::Filesystem;
 use model::ErrorKind;
 use model::schema::{FamilyDescriptor, TableDescriptor, TableName};
 use runtime::Runtime;
+use storage::region::check_load_id;
 
 use crate::arguments::{Format, Global, size};
 use crate::connect;
@@ -59,7 +60,7 @@ pub struct Shared {
     #[command(flatten)]
     pub roots: RootFlags,
     /// Name of this load; a region takes a name once, so the same again goes on where a killed run ended
-    #[arg(long, env = "FERROBASE_LOAD_ID", value_name = "ID")]
+    #[arg(long, env = "FERROBASE_LOAD_ID", value_name = "ID", value_parser = load_id)]
     pub load_id: Option<String>,
     /// Create the table if it does not exist, with the families that are loaded
     #[arg(long, env = "FERROBASE_CREATE")]
@@ -67,7 +68,7 @@ pub struct Shared {
     /// Read every store file whole before: checksums, order, number of its cells, and what it says of itself
     #[arg(long, env = "FERROBASE_VERIFY")]
     pub verify: bool,
-    /// Files and regions worked on at the same time; default the number of cores
+    /// Files and regions worked on at the same time; default twice the number of cores
     #[arg(long, env = "FERROBASE_PARALLEL", value_name = "N")]
     pub parallel: Option<usize>,
     /// Look at everything, load nothing
@@ -104,7 +105,7 @@ pub struct Bulkload {
     #[arg(long, env = "FERROBASE_PARQUET_VALUES", value_enum, value_name = "HOW")]
     pub parquet_values: Option<ParquetValues>,
     /// Timestamp of cells that bring none, in milliseconds; default now
-    #[arg(long, env = "FERROBASE_TIMESTAMP", value_name = "MS")]
+    #[arg(long, env = "FERROBASE_TIMESTAMP", value_name = "MS", value_parser = clap::value_parser!(i64).range(0..i64::MAX))]
     pub timestamp: Option<i64>,
     /// File that bad records are written to, as they stand in the input; of binary files where they stand, as JSON
     #[arg(long, env = "FERROBASE_REJECT", value_name = "FILE")]
@@ -328,8 +329,9 @@ impl Bulkload {
     }
 
     fn parallel(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(2, usize::from);
-        self.shared.parallel.unwrap_or_else(cores).max(1)
+        // Half of them wait for storage.
+        let twice = || 2 * std::thread::available_parallelism().map_or(2, usize::from);
+        self.shared.parallel.unwrap_or_else(twice).max(1)
     }
 }
 
@@ -444,8 +446,14 @@ impl Job<'_> {
         reading: Reading,
         summary: &mut Summary,
     ) -> Result<(), Failure> {
-        let mut options = Options { verify: false, ..self.options(summary) };
-        options.parallel = self.flags.parallel();
+        let options = Options { verify: false, ..self.options(summary) };
+        if let Some(path) = &self.flags.reject {
+            let is_input = std::fs::metadata(path).is_ok_and(|file| sources.iter().any(|source| source.has(&file)));
+            if is_input {
+                let why = "is one of the files that are loaded; bad records need a file of their own";
+                return Err(Failure::usage(format!("--reject {}: {why}", path.display())));
+            }
+        }
         let mut inputs = Vec::new();
         for source in sources {
             let (found, skipped) = source.inputs(input)?;
@@ -454,7 +462,6 @@ impl Job<'_> {
         }
         summary.inputs = inputs.len() as u64;
         summary.input_bytes = inputs.iter().map(|input| input.bytes).sum();
-        let rejects = self.flags.reject.as_deref().map(create_rejects).transpose()?;
         let families = reading.columns.as_ref().map(Columns::families).unwrap_or_default();
         if families.is_empty() && self.flags.shared.create {
             return Err(Failure::usage("--create: the families of these files are not known before they are read"));
@@ -468,7 +475,10 @@ impl Job<'_> {
         let for_pages = if let Written::Parquet(settings) = reading.format { settings.memory_bytes } else { 0 };
         let sorter = Sorter::new(scratch.fs.clone(), "sort", self.flags.memory - for_pages);
         let progress = self.progress();
-        let read = convert::read(inputs, reading, rejects, &descriptor, sorter, progress.clone()).await;
+        // What an earlier run rejected stays until there is a run.
+        let rejects = self.flags.reject.as_deref().map(create_rejects).transpose()?;
+        let read =
+            convert::read(inputs, reading, rejects, &descriptor, options.parallel, sorter, progress.clone()).await;
         let (sorted, counts) = read.map_err(failure)?;
         (summary.records, summary.rejected) = (counts.records, counts.rejected);
         if self.flags.shared.dry_run {
@@ -519,6 +529,10 @@ fn place(folder: &Path, runtime: &Runtime) -> Result<(Arc<dyn Filesystem>, Strin
     };
     let fs = crate::roots::open_folder(parent.to_owned(), "--hfiles-only", runtime)?;
     Ok((Arc::new(fs), name.to_owned(), false))
+}
+
+fn load_id(text: &str) -> Result<String, String> {
+    check_load_id(text).map(|()| text.to_owned())
 }
 
 fn create_rejects(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {

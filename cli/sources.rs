@@ -8,8 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -188,6 +189,13 @@ impl Source {
         };
         self.files.sort_by_cached_key(folders_last);
         Ok(())
+    }
+
+    /// Whether one of the files is this one of this machine.
+    pub fn has(&self, file: &Metadata) -> bool {
+        let Place::Here(path) = &self.place else { return false };
+        let is_it = |found: Metadata| (found.dev(), found.ino()) == (file.dev(), file.ino());
+        self.files.iter().any(|found| std::fs::metadata(within(path, &found.below)).is_ok_and(is_it))
     }
 
     /// Takes note of a file below a folder, or of what hides it.

@@ -32,6 +32,13 @@ impl Batch {
         Batch { bytes: BytesMut::with_capacity(bytes), ends: Vec::new(), records: Vec::new() }
     }
 
+    /// Gives back room that is more than an eighth of the whole.
+    pub fn shrink(&mut self) {
+        if self.bytes.capacity() - self.bytes.len() > self.bytes.len() / 8 {
+            self.bytes = BytesMut::from(&self.bytes[..]);
+        }
+    }
+
     /// Cells.
     pub fn len(&self) -> usize {
         self.ends.len()

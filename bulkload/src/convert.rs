@@ -1,4 +1,4 @@
-//! From inputs to store files: parsed on one thread, sorted, and written by region and family side by side.
+//! From inputs to store files: parsed, sorted, and written by region and family side by side.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 /// Such batches on their way.
 const BATCHES_MAX: usize = 4;
 
-/// Reads inputs and sorts their cells.
+/// Reads inputs, so many parts of one at the same time, and sorts their cells.
 ///
 /// # Errors
 /// An input cannot be read, too many records are bad, or scratch storage fails.
@@ -31,6 +31,7 @@ pub async fn read(
     reading: Reading,
     rejects: Option<Box<dyn Write + Send>>,
     table: &TableDescriptor,
+    parallel: usize,
     mut sorter: Sorter,
     progress: Arc<dyn Progress>,
 ) -> Result<(Sorted, ReadCounts)> {
@@ -39,7 +40,7 @@ pub async fn read(
     let families = table.families.keys().cloned().collect();
     let parsing = runtime::task::spawn(
         "parse",
-        runtime::task::blocking(move || parse::run(inputs, reading, families, rejects, progress, batches)),
+        runtime::task::blocking(move || parse::run(inputs, &reading, families, parallel, rejects, progress, batches)),
     );
     while let Some(batch) = receiver.recv().await {
         sorter.add(batch).await?;

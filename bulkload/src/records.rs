@@ -4,16 +4,22 @@
 //! - A record longer than [`RECORD_BYTES_MAX`] is told as one, and passed over, without being held.
 //! - The bytes of a bad record are at hand, as they stand in the input, for a file of rejects.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read};
 
 use csv_core::ReadRecordResult;
 
 /// Longest record in bytes.
 pub const RECORD_BYTES_MAX: usize = 32 << 20;
+/// Bytes that a part of a text is cut from.
+const PART_BYTES: usize = 1 << 20;
+/// Bytes in which a line's end is looked for.
+const LINE_BYTES_MAX: usize = 4 << 20;
 /// Most fields of a record.
 const FIELDS_MAX: usize = 100_000;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
+/// UTF-8's byte order mark.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// First bytes of compressed files.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -66,7 +72,7 @@ pub fn unpacked(mut file: Box<dyn Read + Send>) -> std::io::Result<Box<dyn Read 
     let mut head = Vec::with_capacity(4);
     (&mut file).take(4).read_to_end(&mut head)?;
     let (is_gzip, is_zstd) = (head.starts_with(&GZIP), head == ZSTD);
-    let whole = std::io::Cursor::new(head).chain(file);
+    let whole = Cursor::new(head).chain(file);
     Ok(if is_gzip {
         Box::new(flate2::read::MultiGzDecoder::new(whole))
     } else if is_zstd {
@@ -76,6 +82,67 @@ pub fn unpacked(mut file: Box<dyn Read + Send>) -> std::io::Result<Box<dyn Read 
     } else {
         Box::new(whole)
     })
+}
+
+/// A part of a text.
+pub struct Part {
+    /// Its bytes.
+    pub text: Box<dyn Read + Send>,
+    /// The number of its first line, counted from 1.
+    pub line: u64,
+    /// It is all that is left, however much, and what it is read from has not been read yet.
+    pub is_rest: bool,
+}
+
+/// Cuts a text into parts of whole lines. Records that end where a line does, as all do but those of CSV, can be read from each by itself.
+pub struct Parts {
+    text: Option<Box<dyn Read + Send>>,
+    /// The beginning of a line.
+    begun: Vec<u8>,
+    line: u64,
+}
+
+impl Parts {
+    /// Begins.
+    pub fn new(text: Box<dyn Read + Send>) -> Parts {
+        Parts { text: Some(text), begun: Vec::new(), line: 1 }
+    }
+
+    /// The next part; none behind the rest of the text. Where a line is very long the rest begins with it.
+    ///
+    /// # Errors
+    /// The text cannot be read. There is no part behind that.
+    pub fn advance(&mut self) -> std::io::Result<Option<Part>> {
+        let Some(mut text) = self.text.take() else { return Ok(None) };
+        let mut bytes = std::mem::take(&mut self.begun);
+        loop {
+            let begun = bytes.len();
+            bytes.reserve_exact(PART_BYTES);
+            let is_whole = (&mut text).take(PART_BYTES as u64).read_to_end(&mut bytes)? == PART_BYTES;
+            let end = bytes[begun..].iter().rposition(|byte| *byte == b'\n').map(|at| begun + at + 1);
+            match end {
+                Some(end) if is_whole => {
+                    self.begun = bytes[end..].to_vec();
+                    bytes.truncate(end);
+                    let line = self.line;
+                    self.line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                    self.text = Some(text);
+                    return Ok(Some(Part { text: Box::new(Cursor::new(bytes)), line, is_rest: false }));
+                }
+                None if is_whole && bytes.len() < LINE_BYTES_MAX => {}
+                _ => {
+                    let text = Box::new(Cursor::new(bytes).chain(text));
+                    return Ok(Some(Part { text, line: self.line, is_rest: true }));
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("line", &self.line).finish_non_exhaustive()
+    }
 }
 
 impl Records {
@@ -98,6 +165,19 @@ impl Records {
             line: 0,
             next_line: 1,
         }
+    }
+
+    /// Reads a part of a text.
+    pub fn of(part: Part, format: Format) -> Records {
+        let mut records = Records::new(part.text, format);
+        if part.line > 1 {
+            records.next_line = part.line;
+            if let Some(core) = &mut records.core {
+                // An empty line, or it takes these bytes for a mark at the beginning of a file.
+                core.read_record(b"\n", &mut [0], &mut [0]);
+            }
+        }
+        records
     }
 
     /// Where the record begins: its line, counted from 1.
@@ -140,7 +220,10 @@ impl Records {
                 return Ok(match (too_long, self.raw.is_empty()) {
                     (true, _) => Next::TooLong,
                     (false, true) => Next::End,
-                    (false, false) => Next::Record,
+                    (false, false) => {
+                        self.strip_mark();
+                        Next::Record
+                    }
                 });
             }
             let end = read.iter().position(|byte| *byte == b'\n');
@@ -152,8 +235,16 @@ impl Records {
             self.input.consume(used);
             if end.is_some() {
                 self.next_line += 1;
+                self.strip_mark();
                 return Ok(if too_long { Next::TooLong } else { Next::Record });
             }
+        }
+    }
+
+    /// Passes over the mark that some programs begin a text with, as the parser of fields does.
+    fn strip_mark(&mut self) {
+        if self.line == 1 && self.raw.starts_with(BYTE_ORDER_MARK) {
+            self.raw.drain(..BYTE_ORDER_MARK.len());
         }
     }
 
@@ -240,7 +331,7 @@ mod tests {
     use super::*;
 
     fn records(text: impl Into<Vec<u8>>, format: Format) -> Vec<(u64, Vec<String>, String)> {
-        let file: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(text.into()));
+        let file: Box<dyn Read + Send> = Box::new(Cursor::new(text.into()));
         let mut records = Records::new(unpacked(file).expect("unpacked"), format);
         let mut out = Vec::new();
         while records.advance().expect("read") == Next::Record {
@@ -277,7 +368,7 @@ mod tests {
             ("a,b\nr1,\"closed\n\"\"\"", Next::Record),
             ("a,b\nr1,5\" pipe", Next::Record),
         ] {
-            let file: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(text.to_owned()));
+            let file: Box<dyn Read + Send> = Box::new(Cursor::new(text.to_owned()));
             let mut records = Records::new(file, Format::Csv(b','));
             assert_eq!(records.advance().expect("read"), Next::Record, "{text}");
             assert_eq!((records.advance().expect("read"), records.line()), (last, 2), "{text}");
@@ -291,6 +382,7 @@ mod tests {
             records(text, Format::JsonLines).into_iter().map(|(_, _, raw)| raw).collect()
         };
         assert_eq!(lines(b"{}\r\n\n[1]"), ["{}", "[1]"]);
+        assert_eq!(lines(b"\xef\xbb\xbf{}\n\xef\xbb\xbf1"), ["{}", "\\xef\\xbb\\xbf1"]);
         let zstd = zstd::encode_all(&b"x\ny\n"[..], 1).expect("packed");
         assert_eq!(lines(&zstd), ["x", "y"]);
         let mut gzip = Vec::new();
@@ -304,7 +396,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_an_error() {
         let zstd = zstd::encode_all(&vec![7; 100_000][..], 1).expect("packed");
-        let file: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(zstd[..zstd.len() - 3].to_vec()));
+        let file: Box<dyn Read + Send> = Box::new(Cursor::new(zstd[..zstd.len() - 3].to_vec()));
         let mut records = Records::new(unpacked(file).expect("head"), Format::JsonLines);
         assert!(records.advance().is_err());
     }

@@ -54,7 +54,7 @@ use crate::nonce::NonceWindow;
 use crate::row_lock::RowLocks;
 use crate::wal::Log;
 
-pub use bulk::{BulkLoad, LoadFile, Loaded};
+pub use bulk::{BulkLoad, LoadFile, Loaded, check_load_id};
 pub use collect::file_epoch;
 pub use compact::Compacted;
 pub use counters::RegionCounters;

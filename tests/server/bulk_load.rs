@@ -303,6 +303,23 @@ async fn what_cannot_be_loaded_is_named_and_nothing_is_touched() {
     write(&tool.at("in.jsonl"), [line("a", "f:q"), line("b", "x:q")].into_iter());
     refused(&["bulkload", "t", "in.jsonl"], 1, "no family `x`. file=`in.jsonl`, line=`2`; nothing was loaded");
     refused(&["bulkload", "t", "nosuch"], 2, "there is no such file");
+    refused(&with(&["--load-id", ""]), 2, "1 to 128 printable");
+    refused(&with(&["--load-id", "für heute"]), 2, "1 to 128 printable");
+    refused(&with(&["--timestamp", "9223372036854775807"]), 2, "--timestamp");
+    // An input is not what bad records are written over, whatever it is called.
+    std::os::unix::fs::symlink("in.tsv", tool.at("link")).expect("a link");
+    let text = std::fs::read(tool.at("in.tsv")).expect("read");
+    for name in ["in.tsv", "link", "./in.tsv"] {
+        refused(&with(&["--reject", name]), 2, "one of the files that are loaded");
+    }
+    assert!(std::fs::read(tool.at("in.tsv")).expect("read") == text);
+    // Nor is what an earlier run rejected lost to one that does not begin.
+    std::fs::write(tool.at("rejects"), "of before").expect("written");
+    refused(&["bulkload", "nosuch", "in.tsv", "--columns", "HBASE_ROW_KEY,f:a", "--reject", "rejects"], 2, "not exist");
+    assert_eq!(std::fs::read_to_string(tool.at("rejects")).expect("read"), "of before");
+    write(&tool.at("large.tsv"), std::iter::once(format!("r\t{}", "v".repeat(10 << 20))));
+    let large = ["bulkload", "t", "large.tsv", "--columns", "HBASE_ROW_KEY,f:a"];
+    refused(&large, 1, "cell of `f:a` has 10485783 bytes, and may have 10485760 as with puts");
     assert!(cells(&table).await.is_empty());
     let (code, summary, error) = tool.run(&with(&["--reject", "rejects"]));
     assert_eq!((code, summary["rejected"].as_u64(), summary["cells"].as_u64()), (Some(3), Some(2), Some(2)), "{error}");

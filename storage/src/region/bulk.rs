@@ -75,6 +75,17 @@ pub struct Loaded {
     pub cells: u64,
 }
 
+/// Whether a load may be called so.
+///
+/// # Errors
+/// A sentence for people.
+pub fn check_load_id(id: &str) -> std::result::Result<(), String> {
+    if (1..=ID_LEN_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(format!("a load id is 1 to {ID_LEN_MAX} printable ASCII characters, not `{id}`"))
+}
+
 impl Region {
     /// Takes files in. Once begun it goes on even if the returned future is dropped. After an error the load may stand or not; the same
     /// id again tells, and brings it to its end. [`StorageError::WrongRegion`]: a file reaches beyond the region; nothing happened.
@@ -84,10 +95,7 @@ impl Region {
     }
 
     async fn load_files(&self, load: BulkLoad) -> Result<Loaded> {
-        if load.id.is_empty() || load.id.len() > ID_LEN_MAX || !load.id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let why = format!("a load id is 1 to {ID_LEN_MAX} printable ASCII characters, not `{}`", load.id);
-            return Err(StorageError::Invalid(why));
-        }
+        check_load_id(&load.id).map_err(StorageError::Invalid)?;
         let _loading = self.loading.lock().await;
         self.check_open()?;
         // At most one load is under way at any time.

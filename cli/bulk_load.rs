@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulkload::columns::Columns;
+use bulkload::columns::{Columns, check_time};
 use bulkload::convert::{self, Output};
 use bulkload::load::{self, Options, Target};
 use bulkload::parquet_file::{self, Values};
@@ -105,7 +105,7 @@ pub struct Bulkload {
     #[arg(long, env = "FERROBASE_PARQUET_VALUES", value_enum, value_name = "HOW")]
     pub parquet_values: Option<ParquetValues>,
     /// Timestamp of cells that bring none, in milliseconds; default now
-    #[arg(long, env = "FERROBASE_TIMESTAMP", value_name = "MS", value_parser = clap::value_parser!(i64).range(0..i64::MAX))]
+    #[arg(long, env = "FERROBASE_TIMESTAMP", value_name = "MS", value_parser = timestamp, allow_negative_numbers = true)]
     pub timestamp: Option<i64>,
     /// File that bad records are written to, as they stand in the input; of binary files where they stand, as JSON
     #[arg(long, env = "FERROBASE_REJECT", value_name = "FILE")]
@@ -329,7 +329,7 @@ impl Bulkload {
     }
 
     fn parallel(&self) -> usize {
-        // Half of them wait for storage.
+        // Writers wait for storage half of the time.
         let twice = || 2 * std::thread::available_parallelism().map_or(2, usize::from);
         self.shared.parallel.unwrap_or_else(twice).max(1)
     }
@@ -447,13 +447,7 @@ impl Job<'_> {
         summary: &mut Summary,
     ) -> Result<(), Failure> {
         let options = Options { verify: false, ..self.options(summary) };
-        if let Some(path) = &self.flags.reject {
-            let is_input = std::fs::metadata(path).is_ok_and(|file| sources.iter().any(|source| source.has(&file)));
-            if is_input {
-                let why = "is one of the files that are loaded; bad records need a file of their own";
-                return Err(Failure::usage(format!("--reject {}: {why}", path.display())));
-            }
-        }
+        let rejects = self.flags.reject.as_deref().map(|path| open_rejects(path, &sources)).transpose()?;
         let mut inputs = Vec::new();
         for source in sources {
             let (found, skipped) = source.inputs(input)?;
@@ -476,7 +470,7 @@ impl Job<'_> {
         let sorter = Sorter::new(scratch.fs.clone(), "sort", self.flags.memory - for_pages);
         let progress = self.progress();
         // What an earlier run rejected stays until there is a run.
-        let rejects = self.flags.reject.as_deref().map(create_rejects).transpose()?;
+        let rejects = rejects.map(Rejects::begin).transpose()?;
         let read =
             convert::read(inputs, reading, rejects, &descriptor, options.parallel, sorter, progress.clone()).await;
         let (sorted, counts) = read.map_err(failure)?;
@@ -531,14 +525,45 @@ fn place(folder: &Path, runtime: &Runtime) -> Result<(Arc<dyn Filesystem>, Strin
     Ok((Arc::new(fs), name.to_owned(), false))
 }
 
+fn timestamp(text: &str) -> Result<i64, String> {
+    let time = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    check_time(time).map(|()| time)
+}
+
 fn load_id(text: &str) -> Result<String, String> {
     check_load_id(text).map(|()| text.to_owned())
 }
 
-fn create_rejects(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
-    let file =
-        std::fs::File::create(path).map_err(|error| Failure::usage(format!("--reject {}: {error}", path.display())))?;
-    Ok(Box::new(std::io::BufWriter::new(file)))
+/// A file for bad records, as it was found.
+struct Rejects<'a> {
+    path: &'a Path,
+    file: std::fs::File,
+}
+
+fn no_rejects(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::usage(format!("--reject {}: {why}", path.display()))
+}
+
+/// Opens a file for bad records, which is none of those that are loaded.
+fn open_rejects<'a>(path: &'a Path, sources: &[Source]) -> Result<Rejects<'a>, Failure> {
+    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let opened = opened.and_then(|file| Ok((file.metadata()?, file)));
+    let (found, file) = opened.map_err(|error| no_rejects(path, error))?;
+    if sources.iter().any(|source| source.has(&found)) {
+        return Err(no_rejects(path, "it is one of the files that are loaded; bad records need a file of their own"));
+    }
+    Ok(Rejects { path, file })
+}
+
+impl Rejects<'_> {
+    /// Empties it.
+    fn begin(self) -> Result<Box<dyn Write + Send>, Failure> {
+        let found = self.file.metadata();
+        // Others, such as pipes, have no length.
+        let emptied = found.and_then(|found| if found.is_file() { self.file.set_len(0) } else { Ok(()) });
+        emptied.map_err(|error| no_rejects(self.path, error))?;
+        Ok(Box::new(std::io::BufWriter::new(self.file)))
+    }
 }
 
 /// A folder for sorting, which goes with this value.

@@ -313,10 +313,10 @@ impl Status for Told {
 /// Bytes of rows that scanners of the gateway inside may hold, however small the budget is: some thirty of large rows.
 const SCANNER_BYTES_LEAST: usize = 64 << 20;
 
-/// The gateway inside this process may have half of the connections that clients may have, and its scanners a quarter of the memory.
+/// The gateway inside this process may have half of the connections that clients may have, and the scanners of each of its two services an eighth of the memory.
 fn thrift_settings(connections_max: usize, budget: u64) -> gateway::thrift::Settings {
     let settings = gateway::thrift::Settings::default();
-    let share = usize::try_from(budget / 4).unwrap_or(usize::MAX).max(SCANNER_BYTES_LEAST);
+    let share = usize::try_from(budget / 8).unwrap_or(usize::MAX).max(SCANNER_BYTES_LEAST);
     gateway::thrift::Settings {
         connections_max: settings.connections_max.min(connections_max / 2).max(1),
         scanner_bytes_max: settings.scanner_bytes_max.min(share),

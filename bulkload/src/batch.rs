@@ -32,8 +32,9 @@ impl Batch {
         Batch { bytes: BytesMut::with_capacity(bytes), ends: Vec::new(), records: Vec::new() }
     }
 
-    /// Gives back room that is more than an eighth of the whole.
+    /// Gives back room that is more than an eighth of the whole, where there is time for it: before the sorter takes it.
     pub fn shrink(&mut self) {
+        self.ends.shrink_to_fit();
         if self.bytes.capacity() - self.bytes.len() > self.bytes.len() / 8 {
             self.bytes = BytesMut::from(&self.bytes[..]);
         }
@@ -127,10 +128,7 @@ impl Batch {
     /// Its cells, where they end, and how many there are at the end of each record; little memory beside them.
     pub(crate) fn into_parts(mut self) -> (Bytes, Vec<usize>, Vec<usize>) {
         self.end_record();
-        self.ends.shrink_to_fit();
-        let spare = self.bytes.capacity() - self.bytes.len();
-        let bytes =
-            if spare > self.bytes.len() / 8 { Bytes::copy_from_slice(&self.bytes) } else { self.bytes.freeze() };
-        (bytes, self.ends, self.records)
+        self.shrink();
+        (self.bytes.freeze(), self.ends, self.records)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use storage::region::CELL_BYTES_MAX;
 use tokio::sync::mpsc;
 
 use crate::batch::Batch;
@@ -30,8 +31,6 @@ use crate::sequence_file::SequenceFile;
 const BATCH_BYTES: usize = 1 << 20;
 /// Bytes of most records' cells.
 const RECORD_BYTES: usize = 16 << 10;
-/// Longest cell, key and value, in bytes: that of a put (`hbase.client.keyvalue.maxsize`).
-const CELL_BYTES_MAX: usize = 10 << 20;
 /// Parts of a text parsed at the same time, at most: more than sorting keeps up with would wait.
 const PARTS_MAX: usize = 8;
 
@@ -292,7 +291,7 @@ pub fn run(
             Format::Text(format) => {
                 let text = unpacked(stream(&name, open, &progress)?).map_err(unread(&name))?;
                 match format {
-                    records::Format::Csv(_) => parser.records(&name, &mut Records::new(text, format), true)?,
+                    records::Format::Csv(_) => parser.records(&name, Records::new(text, format))?,
                     _ => parser.lines(&name, text, format, parallel)?,
                 }
             }
@@ -332,16 +331,17 @@ fn unread(name: &str) -> impl Fn(std::io::Error) -> LoadError {
 }
 
 impl<O: Out> Parser<'_, O> {
-    /// Takes all records. `is_first`: the first of them is the file's.
-    fn records(&mut self, name: &str, records: &mut Records, mut is_first: bool) -> Result<bool> {
+    /// Takes all records.
+    fn records(&mut self, name: &str, mut records: Records) -> Result<bool> {
+        let mut is_first = records.is_at_beginning();
         loop {
             let added = match records.advance().map_err(unread(name))? {
                 Next::End => return Ok(true),
                 // The header of an export.
-                Next::Record if std::mem::take(&mut is_first) && self.is_header(name, records)? => continue,
+                Next::Record if std::mem::take(&mut is_first) && self.is_header(name, &records)? => continue,
                 Next::TooLong => Err("the record is too long".to_owned()),
                 Next::Unclosed => Err("a quote is opened here and not closed before the end of the file".to_owned()),
-                Next::Record => self.take(records),
+                Next::Record => self.take(&records),
             };
             let text = Some(records.raw());
             let bad = |why| Bad { why, file: name, unit: "line", at: records.line(), text, row: &[] };
@@ -376,16 +376,12 @@ impl<O: Out> Parser<'_, O> {
     }
 }
 
-/// Parses a part, the first one of a file or another, and hands over what comes of it.
-fn parse_part(parser: Parser<'_, Handing>, name: &str, part: Part, format: records::Format) {
-    let mut parser = parser;
-    let is_first = part.line == 1;
-    let ended = parser.records(name, &mut Records::of(part, format), is_first).map(|_| {
-        parser.sink.send();
-        parser.sink.done
-    });
+/// Parses a part and hands over what comes of it.
+fn parse_part(mut parser: Parser<'_, Handing>, name: &str, part: Part, format: records::Format) {
+    let ended = parser.records(name, Records::of(part, format));
+    let Sink { mut out, batch, done, .. } = parser.sink;
     // Who has failed does not listen any more.
-    let _ = parser.sink.out.0.send(Piece::Ended(ended));
+    let _ = (batch.is_empty() || out.batch(batch)) && out.0.send(Piece::Ended(ended.map(|_| done))).is_ok();
 }
 
 impl Parser<'_, Sorting> {
@@ -397,40 +393,42 @@ impl Parser<'_, Sorting> {
         format: records::Format,
         parallel: usize,
     ) -> Result<bool> {
-        let (mut parts, mut unreadable, mut rest) = (Parts::new(text), None, None);
+        let (mut parts, mut rest) = (Parts::new(text), None);
         let goes_on: Result<bool> = std::thread::scope(|scope| {
             let mut parsed = VecDeque::new();
             loop {
-                while parsed.len() < parallel.clamp(1, PARTS_MAX) && rest.is_none() && unreadable.is_none() {
-                    match parts.advance() {
-                        Ok(Some(part)) if !part.is_rest => {
+                while parsed.len() < parallel.clamp(1, PARTS_MAX) && rest.is_none() {
+                    match parts.advance().map_err(unread(name)).transpose() {
+                        Some(Ok(part)) if !part.is_rest => {
                             let (sender, pieces) = sync_channel(1);
-                            let (families, batch) =
-                                (self.sink.families.clone(), Batch::with_capacity(BATCH_BYTES + RECORD_BYTES));
-                            let sink = Sink { families, out: Handing(sender), batch, done: ReadCounts::default() };
+                            let batch = Batch::with_capacity(BATCH_BYTES + RECORD_BYTES);
+                            let (families, done) = (self.sink.families.clone(), ReadCounts::default());
+                            let sink = Sink { families, out: Handing(sender), batch, done };
                             let parser = Parser { reading: self.reading, sink };
-                            scope.spawn(move || parse_part(parser, name, part, format));
+                            let work = move || parse_part(parser, name, part, format);
+                            let thread = std::thread::Builder::new().name("parse".to_owned());
+                            thread.spawn_scoped(scope, work).map_err(unread(name))?;
                             parsed.push_back(pieces);
                         }
-                        Ok(last) => rest = Some(last),
-                        Err(error) => unreadable = Some(error),
+                        last => rest = last,
                     }
                 }
                 let Some(pieces) = parsed.pop_front() else { return Ok(true) };
+                let mut has_ended = false;
                 for piece in pieces {
+                    has_ended = matches!(piece, Piece::Ended(_));
                     if !self.piece(name, piece)? {
                         return Ok(false);
                     }
                 }
+                if !has_ended {
+                    return Ok(false); // it panicked, which ends all when the threads are joined
+                }
             }
         });
-        match (goes_on?, unreadable, rest.flatten()) {
-            (true, Some(error), _) => Err(unread(name)(error)),
-            (true, None, Some(rest)) => {
-                let is_first = rest.line == 1;
-                self.records(name, &mut Records::of(rest, format), is_first)
-            }
-            (goes_on, ..) => Ok(goes_on),
+        match rest.filter(|_| matches!(goes_on, Ok(true))) {
+            Some(rest) => self.records(name, Records::of(rest?, format)),
+            None => goes_on,
         }
     }
 

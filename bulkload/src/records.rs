@@ -2,7 +2,7 @@
 //!
 //! Always true
 //! - A record longer than [`RECORD_BYTES_MAX`] is told as one, and passed over, without being held.
-//! - The bytes of a bad record are at hand, as they stand in the input, for a file of rejects.
+//! - The bytes of a bad record are at hand, as they stand in the input but for a byte order mark, for a file of rejects.
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 
@@ -90,7 +90,7 @@ pub struct Part {
     pub text: Box<dyn Read + Send>,
     /// The number of its first line, counted from 1.
     pub line: u64,
-    /// It is all that is left, however much, and what it is read from has not been read yet.
+    /// It is all that is left, however much: most of it is read as it is parsed.
     pub is_rest: bool,
 }
 
@@ -178,6 +178,11 @@ impl Records {
             }
         }
         records
+    }
+
+    /// Whether no record of the text was read yet.
+    pub fn is_at_beginning(&self) -> bool {
+        self.next_line == 1
     }
 
     /// Where the record begins: its line, counted from 1.

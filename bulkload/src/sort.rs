@@ -173,7 +173,7 @@ impl Held {
         self.bytes += CELL_OVERHEAD_BYTES * ends.len() as u64 + RECORD_OVERHEAD_BYTES * records.len() as u64;
         self.chunks.push(Chunk { bytes, ends });
         for end in records {
-            let begins = (beginning(self.cell((chunk, first)).row()) >> 64) as u64;
+            let begins = beginning(self.cell((chunk, first)).row()).0;
             self.records.push(Record { begins, first: (chunk, first), cells: end as u32 - first });
             first = end as u32;
         }

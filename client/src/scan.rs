@@ -35,7 +35,7 @@ use crate::retry::{Retry, may_retry};
 use crate::row::Row;
 
 /// Bytes per response unless the scan says otherwise.
-const RESULT_BYTES: u64 = 2 << 20;
+pub const RESULT_BYTES: u64 = 2 << 20;
 /// Rows of the first batches unless the scan says otherwise.
 const FIRST_ROWS: u32 = 128;
 /// A scan of at most so many rows is answered by one call per region if it fits.

@@ -697,13 +697,14 @@ pub enum CellOrder {
     Meta,
 }
 
-/// The first 16 bytes of a row as a number: smaller for a row that comes before in [`CellOrder::User`], or equal.
+/// The first 16 bytes of a row as two numbers: smaller for a row that comes before in [`CellOrder::User`], or equal.
 #[inline]
-pub fn beginning(row: &[u8]) -> u128 {
+pub fn beginning(row: &[u8]) -> (u64, u64) {
     let mut bytes = [0; 16];
     let len = row.len().min(bytes.len());
     bytes[..len].copy_from_slice(&row[..len]);
-    u128::from_be_bytes(bytes)
+    let number = u128::from_be_bytes(bytes);
+    ((number >> 64) as u64, number as u64)
 }
 
 impl CellOrder {

@@ -26,14 +26,14 @@ pub const ENTRY_OVERHEAD_BYTES: u64 = 112;
 struct Key {
     /// What its row begins with, which decides most comparisons without a look at the cell, which lies elsewhere. 0 where the order is not that
     /// of bytes.
-    begins: u128,
+    begins: (u64, u64),
     cell: Cell,
     order: CellOrder,
 }
 
 impl Key {
     fn new(cell: Cell, order: CellOrder) -> Key {
-        let begins = if order == CellOrder::User { beginning(cell.row()) } else { 0 };
+        let begins = if order == CellOrder::User { beginning(cell.row()) } else { (0, 0) };
         Key { begins, cell, order }
     }
 }
@@ -141,6 +141,9 @@ impl Memtable {
 /// cells that are not wanted cost too.
 const BATCH: std::ops::RangeInclusive<usize> = 4..=128;
 
+/// The same behind a jump forward, where the next jump may be near.
+const RESEEK_BATCH: usize = 32;
+
 /// Walks a [`Memtable`]. Cells inserted behind the position may or may not be seen; the read point decides anyway.
 #[derive(Debug)]
 pub struct MemtableSource {
@@ -207,7 +210,7 @@ impl CellSource for MemtableSource {
                 self.batch.clear();
                 self.at = 0;
             }
-            None => self.fill(Bound::Included(self.key(key)), *BATCH.end()),
+            None => self.fill(Bound::Included(self.key(key)), RESEEK_BATCH),
         }
         Ok(Progress::Ready)
     }

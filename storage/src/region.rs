@@ -66,6 +66,9 @@ pub use write::{Outcome, RowWrite};
 /// Flush sizes of a table at which its writes wait (`hbase.hregion.memstore.block.multiplier`).
 const FLUSH_SIZES_MAX: u64 = 4;
 
+/// Largest cell, key and value, in bytes, unless settings say otherwise (`hbase.server.keyvalue.maxsize`).
+pub const CELL_BYTES_MAX: usize = 10 << 20;
+
 /// Bounds of a region.
 #[derive(Clone, Debug)]
 pub struct RegionSettings {
@@ -74,7 +77,7 @@ pub struct RegionSettings {
     /// Memtable bytes at which writes wait for a flush; without one in time they are refused with Busy. A table with a
     /// flush size of its own has four times that.
     pub blocking_bytes: u64,
-    /// Largest cell in bytes (`hbase.server.keyvalue.maxsize`); 0 means no limit.
+    /// Largest cell in bytes; 0 means no limit.
     pub cell_bytes_max: usize,
     /// How long a nonce is remembered, in milliseconds.
     pub nonce_window_ms: u64,
@@ -89,7 +92,7 @@ impl Default for RegionSettings {
         RegionSettings {
             flush_bytes: 128 << 20,
             blocking_bytes: 512 << 20,
-            cell_bytes_max: 10 << 20,
+            cell_bytes_max: CELL_BYTES_MAX,
             nonce_window_ms: 5 * 60 * 1000,
             memory_wait_ms: 5000,
             compaction: PolicySettings::default(),

@@ -2,68 +2,98 @@
 //!
 //! Always true
 //! - A scanner that nobody uses for its lease is closed; their number is bounded.
-//! - While scanners hold as many bytes of rows as they may, none begins to read. Those that have begun go on, so that they may hold more by what each
-//!   fetches at once.
+//! - A scanner begins to read when there is space for what it fetches first. Those that have begun go on, so that they may hold more: each by what it
+//!   fetches at once, and as much ahead.
 //! - Two calls for one scanner take turns.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use client::{Row, RowStream};
+use client::Row;
+use client::scan::{RESULT_BYTES, RowStream};
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use runtime::clock::Clock;
+use runtime::clock::{Clock, within};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call::Raised;
 use super::settings::Settings;
 
+/// Space is counted in so many bytes.
+const UNIT: usize = 1 << 10;
+/// What a scanner fetches first.
+const BEGIN_UNITS: u32 = (RESULT_BYTES >> 10) as u32;
+/// How long a scanner waits for space to begin.
+const BEGIN_WAIT: Duration = Duration::from_secs(5);
+
 /// A scanner.
 pub(crate) struct Open {
-    rows: tokio::sync::Mutex<RowStream>,
-    /// What it holds of rows, in bytes; nothing before it has begun.
-    holds: Mutex<Option<usize>>,
-    /// All that hold rows.
-    held: Arc<Held>,
+    reading: tokio::sync::Mutex<Reading>,
+    space: Arc<Space>,
     /// Whether its rows are given as lists of columns.
     pub sorted: bool,
     used: Mutex<Duration>,
 }
 
-/// Bytes of rows that scanners hold.
-struct Held {
-    bytes: AtomicUsize,
-    most: usize,
+struct Reading {
+    rows: RowStream,
+    /// Space for the rows that it holds; nothing before it has begun.
+    held: Option<OwnedSemaphorePermit>,
+}
+
+/// Space for rows that scanners have fetched and not given.
+struct Space {
+    clock: Arc<dyn Clock>,
+    /// In units.
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl Space {
+    fn new(clock: Arc<dyn Clock>, bytes: usize) -> Space {
+        let units = (bytes / UNIT).clamp(BEGIN_UNITS as usize, Semaphore::MAX_PERMITS);
+        Space { clock, free: Arc::new(Semaphore::new(units)), bytes }
+    }
+
+    /// Space for what a scanner fetches first.
+    async fn begin(&self) -> Result<OwnedSemaphorePermit, Raised> {
+        let space = self.free.clone().acquire_many_owned(BEGIN_UNITS);
+        within(&*self.clock, BEGIN_WAIT, space).await.and_then(std::result::Result::ok).ok_or_else(|| Raised::Io {
+            message: format!(
+                "the rows that open scanners have fetched take all the space there is for them, {} bytes: read scanners to their ends, close \
+                 some, or scan with a smaller caching",
+                self.bytes
+            ),
+            can_retry: true,
+        })
+    }
+
+    /// Takes space for so many bytes, as far as there is some, and gives back what is more.
+    fn settle(&self, held: &mut OwnedSemaphorePermit, bytes: usize) {
+        let (has, needs) = (held.num_permits(), bytes.div_ceil(UNIT));
+        if has > needs {
+            drop(held.split(has - needs));
+        } else if let Ok(more) = u32::try_from(needs - has)
+            && let Ok(more) = self.free.clone().try_acquire_many_owned(more)
+        {
+            held.merge(more);
+        }
+    }
 }
 
 impl Open {
     /// Up to `most` rows; none at the end.
     pub async fn next(&self, most: usize) -> Result<Vec<Row>, Raised> {
-        let mut rows = self.rows.lock().await;
-        let held = self.held.bytes.load(Ordering::Relaxed);
-        if self.holds.lock().is_none() && held >= self.held.most {
-            let message = format!(
-                "open scanners hold {held} bytes of rows, and may hold {}: read them to their ends, close some, or scan with a smaller batch",
-                self.held.most
-            );
-            return Err(Raised::Io { message, can_retry: true });
-        }
-        let taken = take(&mut rows, most).await;
-        self.hold(Some(rows.held_bytes()));
+        let mut reading = self.reading.lock().await;
+        let Reading { rows, held } = &mut *reading;
+        let held = match held {
+            Some(held) => held,
+            None => held.insert(self.space.begin().await?),
+        };
+        let taken = take(rows, most).await;
+        self.space.settle(held, rows.held_bytes());
         taken
-    }
-
-    fn hold(&self, bytes: Option<usize>) {
-        let before = std::mem::replace(&mut *self.holds.lock(), bytes);
-        self.held.bytes.fetch_add(bytes.unwrap_or(0), Ordering::Relaxed);
-        self.held.bytes.fetch_sub(before.unwrap_or(0), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.hold(None);
     }
 }
 
@@ -90,7 +120,7 @@ pub(crate) struct Scanners {
     clock: Arc<dyn Clock>,
     lease: Duration,
     most: usize,
-    held: Arc<Held>,
+    space: Arc<Space>,
     told: Gauge,
     table: Mutex<Table>,
 }
@@ -99,8 +129,8 @@ impl Scanners {
     /// `told` is their number.
     pub fn new(clock: Arc<dyn Clock>, settings: &Settings, told: Gauge) -> Scanners {
         let (lease, most) = (settings.scanner_lease, settings.scanners_max);
-        let held = Arc::new(Held { bytes: AtomicUsize::new(0), most: settings.scanner_bytes_max });
-        Scanners { clock, lease, most, held, told, table: Mutex::new(Table { next: 0, open: HashMap::new() }) }
+        let space = Arc::new(Space::new(clock.clone(), settings.scanner_bytes_max));
+        Scanners { clock, lease, most, space, told, table: Mutex::new(Table { next: 0, open: HashMap::new() }) }
     }
 
     /// Gives a scanner its number.
@@ -116,17 +146,9 @@ impl Scanners {
         }
         let id = table.next;
         table.next = id.checked_add(1).unwrap_or(0);
-        let used = Mutex::new(self.clock.monotonic());
-        table.open.insert(
-            id,
-            Arc::new(Open {
-                rows: tokio::sync::Mutex::new(rows),
-                holds: Mutex::default(),
-                held: self.held.clone(),
-                sorted,
-                used,
-            }),
-        );
+        let (used, space) = (Mutex::new(self.clock.monotonic()), self.space.clone());
+        let reading = tokio::sync::Mutex::new(Reading { rows, held: None });
+        table.open.insert(id, Arc::new(Open { reading, space, sorted, used }));
         self.tell(&table);
         Ok(id)
     }

@@ -34,7 +34,7 @@ pub struct Settings {
     pub scanner_lease: Duration,
     /// Most open scanners; default 10,000.
     pub scanners_max: usize,
-    /// Bytes of rows that open scanners may hold before no other begins to read; default 512 MiB.
+    /// Bytes of rows that open scanners of a service may hold before no other begins to read; default 512 MiB.
     pub scanner_bytes_max: usize,
     /// Refuse what changes anything.
     pub read_only: bool,

@@ -28,7 +28,9 @@ impl Gateway {
         let child = Command::new("sh")
             .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\""])
             .arg(binary())
-            .args(["thrift", "start", "-threadpool", "-p", "0", "--thrift2-port", "0", "--infoport", "0", "--connect"])
+            .args(["thrift", "start", "-threadpool", "-p", "0", "--infoport", "0"])
+            .args(if extra.contains(&"--thrift2-port") { &[][..] } else { &["--thrift2-port", "0"] })
+            .arg("--connect")
             .arg(format!("127.0.0.1:{server}"))
             .arg("--ready-file")
             .arg(&ready)
@@ -43,7 +45,8 @@ impl Gateway {
         loop {
             if let Ok(text) = std::fs::read_to_string(&ready) {
                 let told: serde_json::Value = serde_json::from_str(&text).expect("the ready file is written whole");
-                let port = |name| u16::try_from(told[name].as_u64().expect("a port")).expect("a port");
+                // 0 for a door that is closed.
+                let port = |name| u16::try_from(told[name].as_u64().unwrap_or(0)).expect("a port");
                 gateway.ports = ["thrift_port", "thrift2_port"].map(port);
                 gateway.http_port = port("http_port");
                 return gateway;

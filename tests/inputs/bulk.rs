@@ -1,24 +1,30 @@
-//! The records of a real input by bulk load, from JSON Lines, CSV and TSV: each table holds what the loader's puts have written, cell for cell.
+//! The records of a real input by bulk load, from JSON Lines, CSV, TSV and Parquet: each table holds what the loader's puts have written, cell for cell.
 //!
 //! Files with fields have one set of columns for all their records, and an empty field is a cell. So the columns that every record has make
-//! one file, and each of the others one of its own, with the records that have it.
+//! one file, and each of the others one of its own, with the records that have it. In Parquet all stand in one file, and what a record does not
+//! have is null.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use client::{Connection, Row};
 use ferrobase_tests::process::{Server, binary, example};
 use model::query::Scan;
 use model::schema::TableName;
+use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 /// Versions that the loader's tables keep.
 const VERSIONS: u32 = 10;
 /// Bulk loads at a time.
 const LOADS_AT_ONCE: usize = 4;
+/// Records that are handed to Parquet's writer at a time.
+const BATCH: usize = 4096;
 
 struct Record {
     row: String,
@@ -118,12 +124,36 @@ fn texts(records: &[Record], how: Fields, folder: &Path) -> Vec<Text> {
     texts
 }
 
+/// A Parquet file of all records, as writers make it that were told nothing.
+fn columnar(records: &[Record], folder: &Path) -> Text {
+    let names: BTreeSet<&String> = records.iter().flat_map(|record| record.cells.keys()).collect();
+    let path = folder.join("whole.parquet");
+    let mut writer = None;
+    for records in records.chunks(BATCH) {
+        let rows: ArrayRef = Arc::new(StringArray::from_iter_values(records.iter().map(|record| &record.row)));
+        let times: ArrayRef = Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.timestamp)));
+        let values = |name: &String| -> ArrayRef {
+            Arc::new(StringArray::from_iter(records.iter().map(|record| record.cells.get(name))))
+        };
+        let columns = names.iter().map(|name| (name.as_str(), values(name), true));
+        let columns = [("row", rows, false), ("time", times, false)].into_iter().chain(columns);
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).expect("a batch");
+        let file = || ArrowWriter::try_new(create(&path), batch.schema(), None).expect("a writer");
+        writer.get_or_insert_with(file).write(&batch).expect("written");
+    }
+    writer.expect("there are records").close().expect("written");
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    Text { path, columns: Some(format!("HBASE_ROW_KEY,HBASE_TS_KEY,{}", names.join(","))) }
+}
+
 /// Loads files into a table.
 fn load(server: &Server, table: &str, texts: &[Text], folder: &Path) {
     for texts in texts.chunks(LOADS_AT_ONCE) {
         let start = |text: &Text| {
             let mut command = Command::new(binary());
-            command.args(["bulkload", table]).arg(&text.path).args(["--memory", "16M", "--no-progress", "--quiet"]);
+            // A page, or a dictionary, of 1 MiB for each column.
+            let memory = if text.path.extension().is_some_and(|kind| kind == "parquet") { "256M" } else { "16M" };
+            command.args(["bulkload", table]).arg(&text.path).args(["--memory", memory, "--no-progress", "--quiet"]);
             command.args(["--connect", &format!("127.0.0.1:{}", server.port)]);
             command.args(text.columns.iter().flat_map(|columns| ["--columns", columns]));
             command.env("TMPDIR", folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -177,6 +207,7 @@ pub async fn equal_puts(server: &Server, folder: &Path, arguments: &[&str], pref
         ("jsonl", vec![Text { path: part, columns: None }]),
         ("csv", texts(&records, Fields::Csv, &folder)),
         ("tsv", texts(&records, Fields::Tsv, &folder)),
+        ("parquet", vec![columnar(&records, &folder)]),
     ];
     let mut tables = vec![wanted.clone()];
     for (format, texts) in &loads {

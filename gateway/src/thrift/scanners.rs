@@ -18,12 +18,11 @@ use runtime::clock::{Clock, within};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call::Raised;
+use super::server::ROOM_UNIT;
 use super::settings::Settings;
 
-/// Space is counted in so many bytes.
-const UNIT: usize = 1 << 10;
 /// What a scanner fetches first.
-const BEGIN_UNITS: u32 = (RESULT_BYTES >> 10) as u32;
+const BEGIN_UNITS: u32 = (RESULT_BYTES / ROOM_UNIT as u64) as u32;
 /// How long a scanner waits for space to begin.
 const BEGIN_WAIT: Duration = Duration::from_secs(5);
 
@@ -45,14 +44,14 @@ struct Reading {
 /// Space for rows that scanners have fetched and not given.
 struct Space {
     clock: Arc<dyn Clock>,
-    /// In units.
+    /// In [`ROOM_UNIT`]s.
     free: Arc<Semaphore>,
     bytes: usize,
 }
 
 impl Space {
     fn new(clock: Arc<dyn Clock>, bytes: usize) -> Space {
-        let units = (bytes / UNIT).clamp(BEGIN_UNITS as usize, Semaphore::MAX_PERMITS);
+        let units = (bytes / ROOM_UNIT).clamp(BEGIN_UNITS as usize, Semaphore::MAX_PERMITS);
         Space { clock, free: Arc::new(Semaphore::new(units)), bytes }
     }
 
@@ -71,7 +70,7 @@ impl Space {
 
     /// Takes space for so many bytes, as far as there is some, and gives back what is more.
     fn settle(&self, held: &mut OwnedSemaphorePermit, bytes: usize) {
-        let (has, needs) = (held.num_permits(), bytes.div_ceil(UNIT));
+        let (has, needs) = (held.num_permits(), bytes.div_ceil(ROOM_UNIT));
         if has > needs {
             drop(held.split(has - needs));
         } else if let Ok(more) = u32::try_from(needs - has)

@@ -27,8 +27,8 @@ use super::{hbase_calls, thbase_calls};
 
 /// Bytes that a connection may hold before it asks for room.
 const FREE_BYTES: usize = 64 << 10;
-/// Unit of the room for messages that are being received.
-const ROOM_UNIT: usize = 1 << 10;
+/// Unit of the room for messages that are being received, and for rows that scanners hold.
+pub(super) const ROOM_UNIT: usize = 1 << 10;
 /// Bytes asked of a socket at once.
 const READ_BYTES: usize = 16 << 10;
 
